@@ -1,0 +1,1 @@
+"""Decentralised methods: workers average with their neighbours on a graph."""

@@ -1,0 +1,3 @@
+"""Local methods: workers move on their own and average now and then."""
+
+from elastic_jax.algorithms.local import local_sgd as local_sgd

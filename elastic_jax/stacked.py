@@ -1,0 +1,172 @@
+"""Arithmetic on trees of parameters, with and without the worker axis.
+
+One set of parameters has shape [...]; stacked ones have shape [n, ...], the worker axis first. The only ways
+across are `broadcast` (one to many), `weighted_sum` and `worker_mean` (many to one), `take_rows` and `put_rows`
+(some of many). Each is written in the form that XLA executes in place and at memory speed: a sum over workers
+is a matrix-vector product, never a reduction over the leading axis; rows are read by slices and written in a loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+PyTree = Any
+
+
+def add(first: PyTree, second: PyTree) -> PyTree:
+    """first + second, leaf by leaf; the leaves keep the dtype of `first`."""
+    return jax.tree.map(lambda a, b: a + b.astype(a.dtype), first, second)
+
+
+def subtract(first: PyTree, second: PyTree) -> PyTree:
+    """First - second, leaf by leaf."""
+    return jax.tree.map(jnp.subtract, first, second)
+
+
+def scale(factor: float | Array, tree: PyTree) -> PyTree:
+    """Factor · tree; the leaves keep their dtype."""
+    return jax.tree.map(lambda leaf: jnp.asarray(factor, leaf.dtype) * leaf, tree)
+
+
+def broadcast(tree: PyTree, num_workers: int) -> PyTree:
+    """One set of parameters, once for every worker: [...] -> [n, ...]."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_workers, *leaf.shape)), tree)
+
+
+def weighted_sum(weights: Array, rows: PyTree) -> PyTree:
+    """Σ_k weights[k] · rows[k]: [k, ...] -> [...], at the full precision of the leaves."""
+    return jax.tree.map(
+        lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1, precision=lax.Precision.HIGHEST), rows
+    )
+
+
+def worker_mean(rows: PyTree) -> PyTree:
+    """The mean over workers: [n, ...] -> [...]."""
+    n = num_rows(rows)
+    return weighted_sum(jnp.full(n, 1.0 / n), rows)
+
+
+def take_rows(rows: PyTree, indices: Array) -> PyTree:
+    """rows[indices]: [r, ...] and int32[k] -> [k, ...]. A row out of range is NaN, never a neighbour."""
+    return jax.tree.map(lambda leaf: jnp.stack([_take(leaf, index) for index in indices]), rows)
+
+
+def take_row(rows: PyTree, index: Array) -> PyTree:
+    """rows[index]: [r, ...] and int32[] -> [...]. A row out of range is NaN (0 for integers)."""
+    return jax.tree.map(lambda leaf: _take(leaf, index), rows)
+
+
+def put_rows(rows: PyTree, indices: Array, new_rows: PyTree) -> PyTree:
+    """Rows with `new_rows` [k, ...] at `indices` int32[k] (distinct, in range), in place under donation."""
+
+    def put(position: Array, tree: PyTree) -> PyTree:
+        return put_row(tree, indices[position], jax.tree.map(lambda leaf: leaf[position], new_rows))
+
+    if indices.shape[0] == 1:
+        return put_row(rows, indices[0], first(new_rows))
+    return lax.fori_loop(0, indices.shape[0], put, rows)
+
+
+def put_row(rows: PyTree, index: Array, row: PyTree) -> PyTree:
+    """Rows with `row` [...] at `index` int32[]."""
+    return jax.tree.map(
+        lambda leaf, new: lax.dynamic_update_index_in_dim(leaf, new.astype(leaf.dtype), index, 0), rows, row
+    )
+
+
+def first(rows: PyTree) -> PyTree:
+    """rows[0]: the one row of a stack of one, [1, ...] -> [...]."""
+    return jax.tree.map(lambda leaf: leaf[0], rows)
+
+
+def num_rows(rows: PyTree) -> int:
+    """How many rows the leaves have."""
+    return int(jax.tree.leaves(rows)[0].shape[0])
+
+
+def worker_keys(key: Array, workers: Array) -> Array:
+    """One key for each worker: a function of (key, worker) alone. key[] and int32[k] -> key[k]."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, workers)
+
+
+def vdot(first: PyTree, second: PyTree) -> Array:
+    """⟨first, second⟩ over all leaves."""
+    products = jax.tree.map(lambda a, b: jnp.vdot(a, b, precision=lax.Precision.HIGHEST), first, second)
+    return _total(jax.tree.leaves(products))
+
+
+def norm_sq(tree: PyTree) -> Array:
+    """‖tree‖² over all leaves: [...] -> []."""
+    return vdot(tree, tree)
+
+
+def norms_sq(rows: PyTree) -> Array:
+    """‖row‖² of every row: [k, ...] -> [k]."""
+
+    def of_leaf(leaf: Array) -> Array:
+        flat = leaf.reshape(leaf.shape[0], -1)
+        return jnp.einsum("kd,kd->k", flat, flat, precision=lax.Precision.HIGHEST)
+
+    return _total([of_leaf(leaf) for leaf in jax.tree.leaves(rows)])
+
+
+def distances_sq(rows: PyTree, params: PyTree) -> Array:
+    """‖row - params‖² of every row: [k, ...] and [...] -> [k]."""
+    return norms_sq(jax.tree.map(lambda leaf, one: leaf - one[None], rows, params))
+
+
+def init_optimizers(optimizer: optax.GradientTransformation, local_params: PyTree) -> PyTree:
+    """One optimiser state for each worker, the worker axis first: [n, ...] -> [n, ...]."""
+    return jax.vmap(optimizer.init)(local_params)
+
+
+def update_optimizers(
+    optimizer: optax.GradientTransformation, grads: PyTree, opt_states: PyTree, params: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Gradients [n, ...] -> updates [n, ...] (added to parameters; -α g for plain SGD), worker by worker."""
+    return jax.vmap(optimizer.update)(grads, opt_states, params)
+
+
+def map_rows(function: Callable[..., PyTree], *rows: PyTree, in_turn: bool) -> PyTree:
+    """`function` on every row: one after the other, or all at once by `vmap`."""
+    if in_turn:
+        return lax.map(lambda row: function(*row), rows)
+    return jax.vmap(function)(*rows)
+
+
+def num_elements(params: PyTree) -> int:
+    """d: how many numbers one set of parameters holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def num_bytes(tree: PyTree) -> int:
+    """How many bytes the leaves hold (typed keys by their key data)."""
+
+    def of_leaf(leaf: Any) -> int:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.eval_shape(jax.random.key_data, leaf)
+        return int(leaf.size * leaf.dtype.itemsize)
+
+    return sum(of_leaf(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def _take(leaf: Array, index: Array) -> Array:
+    row = lax.dynamic_index_in_dim(leaf, index, 0, keepdims=False)
+    is_inside = (index >= 0) & (index < leaf.shape[0])
+    outside = jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else 0
+    return jnp.where(is_inside, row, jnp.asarray(outside, leaf.dtype))
+
+
+def _total(parts: list[Array]) -> Array:
+    """The sum of scalars or rows over leaves, which may differ in dtype."""
+    dtype = jnp.result_type(*{part.dtype for part in parts}) if len({p.dtype for p in parts}) > 1 else parts[0].dtype
+    total = parts[0].astype(dtype)
+    for part in parts[1:]:
+        total = total + part.astype(dtype)
+    return total
