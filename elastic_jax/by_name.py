@@ -1,0 +1,92 @@
+"""Parts written as text: 'top_k(0.01)' is `compressors.top_k(0.01)`, for the command line and for configurations.
+
+The argument's name says which module the part is from; its value is a Python literal or one call of a constructor of
+that module with literal arguments. Nothing else is evaluated.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+import optax
+
+from elastic_jax import arguments, clocks, compressors, delays, topologies
+
+PARTS: Mapping[str, ModuleType] = {
+    "clock": clocks,
+    "compressor": compressors,
+    "delays": delays,
+    "optimizer": optax,
+    "topology": topologies,
+}
+"""Which module makes the part that an argument of this name takes."""
+
+
+def assignments(texts: Iterable[str], *, flag: str) -> dict[str, Any]:
+    """`["period=8", "delays=uniform(4)"]` as keyword arguments.
+
+    Args:
+        texts: "name=value" each; a value is a literal, a bare word (a string), or for a part a constructor's call.
+        flag: the command-line flag they came from, named in errors.
+    """
+    bound = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(f"{flag} {text!r} cannot be read; it must be NAME=VALUE, e.g. period=8")
+        bound[name] = _value(name, value)
+    return bound
+
+
+def call(function: Callable[..., Any], bound: Mapping[str, Any], *, what: str, **fixed: Any) -> Any:
+    """`function(**fixed, **bound)`; a name it does not take is a `ValueError` that proposes the closest.
+
+    Args:
+        function: what is called; its keyword arguments are the known names.
+        bound: arguments given by name.
+        what: what is being made, for the error.
+        fixed: further arguments, of which those in `bound` win.
+    """
+    takes = [name for name in inspect.signature(function).parameters if name != "oracle"]
+    for name in bound:
+        arguments.one_of(f"argument of {what}", name, takes)
+    return function(**{**fixed, **bound})
+
+
+def _value(name: str, text: str) -> Any:
+    try:
+        node = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return text
+    if name in PARTS and isinstance(node, (ast.Call, ast.Name)):
+        return _part(name, node, text)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return text
+
+
+def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
+    module = PARTS[name]
+    function = node.func if isinstance(node, ast.Call) else node
+    constructors = [
+        attribute
+        for attribute, value in vars(module).items()
+        if inspect.isfunction(value) and not attribute.startswith("_")
+        and (module is optax or value.__module__ == module.__name__)
+    ]
+    if not isinstance(function, ast.Name):
+        raise ValueError(f"{name} = {text!r} cannot be read; it must be a call such as {constructors[0]}(...)")
+    constructor = getattr(module, arguments.one_of(name, function.id, constructors))
+    positional = [] if isinstance(node, ast.Name) else [ast.literal_eval(argument) for argument in node.args]
+    keywords = {} if isinstance(node, ast.Name) else {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg}
+    try:
+        inspect.signature(constructor).bind(*positional, **keywords)
+    except TypeError as error:
+        signature = inspect.signature(constructor)
+        raise ValueError(f"{name} = {text!r} does not fit {function.id}{signature}: {error}") from error
+    return constructor(*positional, **keywords)

@@ -1,0 +1,67 @@
+"""The command line: `elastic-jax list | train | prove | reproduce | data | bench`.
+
+One file a command. Each is a frozen dataclass of its flags with `execute()`, which prints what people read and returns
+what `--json FILE` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from elastic_jax.cli.bench import Bench
+from elastic_jax.cli.data import Data
+from elastic_jax.cli.list import List
+from elastic_jax.cli.prove import Prove
+from elastic_jax.cli.reproduce import Reproduce
+from elastic_jax.cli.train import Train
+
+Command = (
+    Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Prove, tyro.conf.subcommand("prove")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command and exits: 0 done, 1 a check failed, 2 bad input (one line on stderr), 130 interrupted."""
+    command: Any = tyro.cli(
+        Command,  # type: ignore[arg-type]  # a union of annotated dataclasses is what tyro takes
+        prog="elastic-jax",
+        description="Distributed SGD as pure JAX functions, with the theory checked at every step.",
+        args=argv,
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    try:
+        result, status = command.execute()
+    except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
+        if not _is_ours(error):
+            raise
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"elastic-jax: {error}", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt as interrupt:
+        Console(stderr=True, soft_wrap=True).print(str(interrupt) or "interrupted", markup=False)
+        sys.exit(130)
+    if command.json is not None:
+        command.json.parent.mkdir(parents=True, exist_ok=True)
+        command.json.write_text(json.dumps(result, indent=2, default=str, allow_nan=True) + "\n")
+    sys.exit(status)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether our own code raised it, about what it was given; else it is a fault and its traceback is wanted."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    packages = Path(__file__).resolve().parents[2]
+    raised_in = Path(frame.tb_frame.f_code.co_filename).resolve() if frame is not None else packages
+    return any(raised_in.is_relative_to(packages / name) for name in ("elastic_jax", "proofs_check", "experiments"))

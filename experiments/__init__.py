@@ -1,0 +1,24 @@
+"""One script per question; each answers it with a number, a table and a figure.
+
+A script has `SIZES` (its `Config` for smoke, small and paper) and `main(config, *, size, run_dir) -> Answer`. It is
+registered by the one line that imports it here.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from elastic_jax import arguments
+from experiments import families_on_digits as families_on_digits
+
+
+def names() -> list[str]:
+    """The experiments that `elastic-jax reproduce` knows."""
+    return [name for name, value in globals().items() if isinstance(value, ModuleType) and hasattr(value, "SIZES")]
+
+
+def experiment(name: str) -> ModuleType:
+    """The module of an experiment; an unknown name is a `ValueError` that proposes the closest."""
+    module = globals()[arguments.one_of("experiment", name, names())]
+    assert isinstance(module, ModuleType)
+    return module
