@@ -272,6 +272,15 @@ def make_optimizer(
     return None, arguments.instance("optimizer", optimizer, optax.GradientTransformation, "e.g. optax.sgd(0.1)")
 
 
+def num_active(algorithm: Algorithm, params: Params, data: PyTree) -> int:
+    """k: how many workers are active in a step, read off its shapes; nothing is computed."""
+
+    def one_step(key: Array) -> Info:
+        return algorithm.step(key, algorithm.init(key, params), data)[1]
+
+    return int(jax.eval_shape(one_step, jax.random.key(0)).workers.shape[0])
+
+
 def describe(part: Any) -> Any:
     """The hyper-parameters of an algorithm or a part as plain data (dicts, numbers, strings), for a record."""
     if hasattr(part, "func") and hasattr(part, "keywords"):

@@ -129,7 +129,9 @@ def settings(config: Config) -> list[tuple[str, ModuleType, dict[str, Any]]]:
 def train(config: Config, problem: base.Problem, label: str, module: ModuleType, bound: dict[str, Any]) -> Row:
     """One row: all seeds of one setting."""
     params = problem.init(jax.random.key(config.seed))
-    num_active = active_workers(module.build(problem.oracle, num_workers=config.num_workers, **bound), params, problem)
+    num_active = base.num_active(
+        module.build(problem.oracle, num_workers=config.num_workers, **bound), params, problem.data
+    )
     step_size = config.step_size * num_active / config.num_workers
     num_steps = config.num_gradients // num_active
     every = max(1, num_steps // config.num_evaluations)
@@ -173,15 +175,6 @@ def train(config: Config, problem: base.Problem, label: str, module: ModuleType,
         staleness=float(np.mean(history["staleness"][1])),
         second_moment=second_moment,
     )
-
-
-def active_workers(algorithm: base.Algorithm, params: base.Params, problem: base.Problem) -> int:
-    """K: how many gradients a step uses, read off its shapes."""
-
-    def one_step(key: jax.Array) -> base.Info:
-        return algorithm.step(key, algorithm.init(key, params), problem.data)[1]
-
-    return int(jax.eval_shape(one_step, jax.random.key(0)).workers.shape[0])
 
 
 def claims(rows: list[Row], config: Config) -> tuple[Claim, ...]:

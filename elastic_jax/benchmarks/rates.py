@@ -1,0 +1,127 @@
+"""What single mechanisms cost: the loop, random numbers, the ring of past parameters, worker means, convolutions in loops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from elastic_jax import convolutions, run, stacked
+from elastic_jax.algorithms import local_sgd
+from elastic_jax.problems import quadratic
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One figure with its limit; `is_met` says whether it is on the right side."""
+
+    name: str
+    value: float
+    unit: str
+    limit: str
+    is_met: bool
+
+
+def all_rates(num_rounds: int) -> list[Rate]:
+    """Every mechanism, measured over `num_rounds` rounds."""
+    return [
+        _at_least("noiseless quadratic d=100, n=8", _steps_per_second(0.0, None, 400_000, num_rounds), "steps/s", 2e6),
+        _at_least("the same with gaussian noise", _steps_per_second(1.0, None, 40_000, num_rounds), "steps/s", 9e4),
+        _at_least("the same, 64 seeds vmapped", _steps_per_second(1.0, 64, 1000, num_rounds), "seed-steps/s", 1.5e5),
+        _at_most("convolution gradient in a loop / outside", _convolution_ratio(num_rounds), "ratio", 1.5),
+        _at_most("worker mean / matrix-vector product, n=8, d=10⁶", _mean_ratio(num_rounds), "ratio", 1.2),
+        _at_most("ring of τ=64 past parameters, d=10⁶: write / one row", _ring_ratio(num_rounds), "ratio", 2.0),
+    ]
+
+
+def _at_least(name: str, value: float, unit: str, limit: float) -> Rate:
+    return Rate(name, value, unit, f">= {limit:g}", value >= limit)
+
+
+def _at_most(name: str, value: float, unit: str, limit: float) -> Rate:
+    return Rate(name, value, unit, f"<= {limit:g}", value <= limit)
+
+
+def _steps_per_second(noise: float, seeds: int | None, num_steps: int, num_rounds: int) -> float:
+    problem = quadratic.build(num_workers=8, dim=100, noise=noise)
+    algorithm = local_sgd.build(problem.oracle, num_workers=8)
+    params = problem.init(jax.random.key(0))
+    rates = []
+    for round_number in range(num_rounds):
+        result = run.run(
+            algorithm, params, problem.data, num_steps=num_steps, key=jax.random.key(round_number), seeds=seeds,
+            progress=False,
+        )
+        rates.append(num_steps * (seeds or 1) / result.seconds)
+    return median(rates)
+
+
+def _convolution_ratio(num_rounds: int) -> float:
+    kernel = jax.random.normal(jax.random.key(0), (3, 3, 16, 32))
+    images = jax.random.normal(jax.random.key(1), (16, 32, 32, 16))
+
+    def loss(kernel: Array, images: Array) -> Array:
+        out = lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jnp.sum(jnp.square(out))
+
+    grads = convolutions.canonicalize(jax.grad(loss, (0, 1)))
+
+    def once(kernel: Array, images: Array) -> tuple[Array, Array]:
+        kernel_grad, image_grad = grads(kernel, images)
+        return kernel - 1e-9 * kernel_grad, images - 1e-9 * image_grad
+
+    outside = jax.jit(once)
+    inside = jax.jit(lambda *start: lax.fori_loop(0, 8, lambda _, carry: once(*carry), start))
+    return _ratio(lambda: inside(kernel, images), lambda: outside(kernel, images), num_rounds) / 8
+
+
+def _mean_ratio(num_rounds: int) -> float:
+    rows = jax.random.normal(jax.random.key(0), (8, 1_000_000))
+    weights = jnp.full(8, 1 / 8)
+    product = jax.jit(lambda rows, weights: jnp.dot(weights, rows, precision=lax.Precision.HIGHEST))
+    mean = jax.jit(stacked.worker_mean)
+    return _ratio(lambda: mean(rows), lambda: product(rows, weights), num_rounds, calls=30)
+
+
+def _ring_ratio(num_rounds: int) -> float:
+    """A write into the ring of 65, beside the same write into a single row, 100 times in a loop."""
+
+    def write(history: Array, size: int) -> Array:
+        def body(t: Array, history: Array) -> Array:
+            row = stacked.take_row(history, t % size)
+            return stacked.put_row(history, (t + 1) % size, 0.999 * row)
+
+        return lax.fori_loop(0, 100, body, history)
+
+    def timed(size: int) -> Callable[[], Any]:
+        compiled = jax.jit(partial(write, size=size), donate_argnums=0)
+        held = [jnp.ones((size, 1_000_000))]
+
+        def call() -> Any:
+            held[0] = compiled(held[0])
+            return held[0]
+
+        return call
+
+    return _ratio(timed(65), timed(1), num_rounds)
+
+
+def _ratio(first: Callable[[], Any], second: Callable[[], Any], num_rounds: int, calls: int = 3) -> float:
+    """Median seconds of `first` over those of `second`, called in turn."""
+
+    def seconds(function: Callable[[], Any]) -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            jax.block_until_ready(function())
+        return time.perf_counter() - start
+
+    seconds(first), seconds(second)
+    pairs = [(seconds(first), seconds(second)) for _ in range(num_rounds)]
+    return median(pair[0] for pair in pairs) / median(pair[1] for pair in pairs)
