@@ -122,7 +122,7 @@ def _inverse(key: Array, step: Array, workers: Array, *, thresholds: np.ndarray)
     """The inverse of the distribution function at one uniform number for each worker."""
     del step
     coins = jax.random.uniform(key, workers.shape, jnp.float32)
-    return jnp.sum((coins[:, None] >= thresholds[None, :]).astype(jnp.int32), axis=1)
+    return jnp.sum(coins[:, None] >= thresholds[None, :], axis=1, dtype=jnp.int32)
 
 
 def _trace(key: Array, step: Array, workers: Array, *, recorded: np.ndarray) -> Array:

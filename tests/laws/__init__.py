@@ -1,0 +1,1 @@
+"""The laws that every algorithm obeys, stated once and tested over the registry and over planted bugs."""

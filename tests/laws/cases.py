@@ -1,0 +1,113 @@
+"""What the laws are applied to: every registered variant on its defaults, with their parts, at their limit.
+
+Nothing here knows a variant by name: parts are found by the names of the parameters of `build`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import optax
+
+from elastic_jax import algorithms, base, clocks, compressors, delays, topologies
+from laws import settings
+from laws.settings import NUM_WORKERS
+
+
+def _lenient(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`optimizer`, whose own arithmetic mixes integers with floats, allowed to do so."""
+
+    def update(*arguments: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return optimizer.update(*arguments)
+
+    return optax.GradientTransformation(optimizer.init, update)
+
+
+def _shrinking(count: Any) -> Any:
+    """A schedule: 0.5 / (1 + t)."""
+    return 0.5 / (1.0 + count.astype(float))
+
+
+PARTS: Mapping[str, Mapping[str, Any]] = {
+    "compressor": {
+        "top_k": compressors.top_k(0.5),
+        "random_k": compressors.random_k(0.5),
+        "scaled_sign of the model": compressors.scaled_sign(scope="model"),
+    },
+    "delays": {
+        "constant(3)": delays.constant(3),
+        "heavy_tailed": delays.heavy_tailed(1.0, max_delay=3),
+        "trace": delays.trace([[0, 1, 2, 3], [3, 0, 1, 2], [2, 2, 0, 1]]),
+    },
+    "clock": {"constant": clocks.constant(0.5), "exponential": clocks.exponential(2.0)},
+    "period": {"1": 1, "3": 3},
+    "topology": {"ring": topologies.ring(NUM_WORKERS), "star": topologies.star(NUM_WORKERS)},
+    "optimizer": {"momentum": optax.sgd(0.1, momentum=0.9), "adam": _lenient(optax.adam(0.1))},
+    "step_size": {"schedule": _shrinking},
+}
+"""{parameter of `build`: {label: value}}."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    """A `build` with arguments; equal only to itself, so that its run can be cached."""
+
+    name: str
+    module: Any
+    """What holds `build`, `State` and `SGD_LIMIT`: a module of the registry, or one with a planted bug."""
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    is_default: bool = False
+
+    @property
+    def num_workers(self) -> int:
+        return self.arguments.get("num_workers", NUM_WORKERS)
+
+    @property
+    def is_plain(self) -> bool:
+        """Plain SGD with the constant step size of the laws."""
+        return not {"optimizer", "step_size"} & self.arguments.keys()
+
+    @property
+    def loses_mass(self) -> bool:
+        """A compressor whose memory is switched off: what it holds back is lost."""
+        compressor = self.arguments.get("compressor")
+        has_switch = "error_feedback" in inspect.signature(self.module.build).parameters
+        return compressor is not None and has_switch and not self.arguments.get("error_feedback", False)
+
+    def build(self, oracle: Callable[..., Any] = settings.oracle, **more: Any) -> base.Algorithm:
+        given = {"num_workers": NUM_WORKERS, **self.arguments, **more}
+        if self.is_plain:
+            given.setdefault("step_size", settings.STEP_SIZE)
+        return self.module.build(oracle, **given)
+
+
+def _of_module(name: str, module: Any) -> Iterator[Case]:
+    accepted = inspect.signature(module.build).parameters
+    yield Case(name, module, is_default=True)
+    for parameter, values in PARTS.items():
+        for label, value in values.items():
+            if parameter not in accepted:
+                continue
+            memory = "error_feedback" if parameter == "compressor" and "error_feedback" in accepted else None
+            yield Case(f"{name}({parameter}={label})", module, {parameter: value})
+            if memory:
+                yield Case(
+                    f"{name}({parameter}={label}, {memory}=True)", module, {parameter: value, memory: True}
+                )
+    for parameter, default in accepted.items():
+        if isinstance(default.default, bool) and parameter != "error_feedback":
+            yield Case(f"{name}({parameter}={not default.default})", module, {parameter: not default.default})
+
+
+CASES = [case for name, module in algorithms.variants().items() for case in _of_module(name, module)]
+DEFAULTS = [case for case in CASES if case.is_default]
+LIMITS = [
+    Case(f"{name} at its limit", module, dict(module.SGD_LIMIT))
+    for name, module in algorithms.variants().items()
+    if module.SGD_LIMIT is not None
+]

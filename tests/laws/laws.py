@@ -1,0 +1,390 @@
+"""The laws, each a function that raises `AssertionError` on an algorithm that breaks it.
+
+All of them read one compiled run, in which the settings and the seeds are the batch.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from typing import Any, NamedTuple
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from elastic_jax import base, compressors, stacked
+from laws import settings
+from laws.cases import Case
+from laws.settings import STEP_SIZE
+
+NUM_STEPS = 14
+NUM_SEEDS = 96
+Z = 5.0
+"""Standard errors that a mean may exceed its bound by: about 3e-7 for one comparison, 1e-4 for a run."""
+ROUNDING = 1e-12
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+"""The laws are about what is computed, not how fast: this compiles in a third of the time."""
+
+
+class Run(NamedTuple):
+    """numpy arrays [batch, step, ...]; parameters are flat, d entries."""
+
+    params: np.ndarray
+    """[b, T + 1, d]: x_0, ..., x_T."""
+    info: base.Info
+    """[b, T, k, d] or [b, T, k]; elapsed [b, T]."""
+
+    def batch(self, index: int) -> Run:
+        """One element of the batch."""
+        return jax.tree.map(lambda leaf: leaf[index], self)
+
+
+CLOCK, ROLL_CALL, FIRST_SAMPLES, OTHER_SAMPLES, BOUNDED = range(5)
+"""Positions in the batch; from BOUNDED on, NUM_SEEDS seeds of each bounded setting."""
+
+
+def simulate(algorithm: base.Algorithm, params: Any, keys: jax.Array, data: Any) -> tuple[Any, base.Info]:
+    """x_1 ... x_T and what happened, flat, of one run."""
+
+    def body(state: Any, t: jax.Array) -> tuple[Any, Any]:
+        state, info = algorithm.step(base.step_key(keys, t), state, data)
+        flat = {name: settings.flatten_rows(getattr(info, name)) for name in ("views", "grads", "updates")}
+        return state, (settings.flatten(algorithm.global_params(state)), info._replace(**flat))
+
+    state = algorithm.init(keys[0], params)
+    start = settings.flatten(algorithm.global_params(state))
+    _, (after, infos) = lax.scan(body, state, jnp.arange(NUM_STEPS, dtype=jnp.int32))
+    return jnp.concatenate([start[None], after]), infos
+
+
+def batch_of(num_workers: int) -> tuple[jax.Array, settings.Setting]:
+    """Keys key[b, 2] and data [b, n, ...] of the batch."""
+    quadratics = settings.quadratics(num_workers)
+    bounded = [setting for _, setting, _ in settings.bounded(num_workers) for _ in range(NUM_SEEDS)]
+    batch = [settings.clock(num_workers), settings.roll_call(num_workers), quadratics, quadratics, *bounded]
+    keys = jax.random.split(jax.random.key(7), (len(batch), 2))
+    keys = keys.at[OTHER_SAMPLES, 0].set(keys[FIRST_SAMPLES, 0])
+    return keys, jax.tree.map(lambda *leaves: np.stack(leaves), *batch)
+
+
+@functools.cache
+def run(case: Case) -> Run:
+    """The run that all laws read."""
+    keys, data = batch_of(case.num_workers)
+    simulated = functools.partial(simulate, case.build(), settings.params())
+    compiled = jax.jit(jax.vmap(simulated), compiler_options=QUICKLY)
+    return Run(*jax.tree.map(np.asarray, compiled(keys, data)))
+
+
+def agree(actual: Any, desired: Any, law: str, tolerance: float = ROUNDING) -> None:
+    """Equal to rounding, relative to the largest entry (and to 1)."""
+    scale = max(1.0, float(np.max(np.abs(desired), initial=0.0)))
+    np.testing.assert_allclose(actual, desired, rtol=0, atol=tolerance * scale, err_msg=law)
+
+
+def avals(tree: Any) -> Any:
+    """Shape, dtype and weakness of every leaf, with the tree."""
+    leaves, treedef = jax.tree.flatten(tree)
+    return [(leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)) for leaf in leaves], treedef
+
+
+# Law 1
+
+
+def law_types(case: Case, dtype: Any = jnp.float64, *, bare: bool = False) -> None:
+    """`step` keeps tree, shapes and dtypes of the state, and `Info` has the types the contract gives it."""
+    params = jnp.zeros(settings.DIMENSION, dtype) if bare else settings.params(dtype)
+    data = settings.quadratics(case.num_workers)
+    algorithm = case.build()
+    key = jax.random.key(0)
+    made = algorithm.init(key, params)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(made)), (
+        "a leaf of the state is no JAX array"
+    )
+    state = jax.eval_shape(algorithm.init, key, params)
+    new_state, info = jax.eval_shape(algorithm.step, key, state, data)
+
+    assert avals(state) == avals(made), "init is not the same under jit"
+    assert avals(new_state) == avals(state), "step changes the type of the state"
+    assert not any(weak for _, _, weak in avals(state)[0]), "a leaf of the state is weakly typed"
+    floats = [leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(algorithm.global_params, state))]
+    assert set(floats) == {jnp.dtype(dtype)}, "x has another dtype than params"
+    assert avals(jax.eval_shape(algorithm.global_params, state))[1] == jax.tree.structure(params)
+
+    k = info.workers.shape[0]
+    for name in ("views", "grads", "updates"):
+        expected = jax.eval_shape(lambda: stacked.broadcast(params, k))
+        assert avals(getattr(info, name))[0] == avals(expected)[0], (
+            f"{name} is not [k, ...] of the dtype of params"
+        )
+    assert (info.workers.dtype, info.workers.shape) == (jnp.int32, (k,))
+    assert (info.staleness.dtype, info.staleness.shape) == (jnp.int32, (k,))
+    assert (info.bits_sent.dtype, info.bits_sent.shape) == (jnp.float32, (k,))
+    assert (info.elapsed.dtype, info.elapsed.shape) == (jnp.float32, ())
+    assert info.weights.shape == info.losses.shape == (k,)
+
+
+def law_traces_once(case: Case, dtype: Any = jnp.float64, *, bare: bool = False) -> None:
+    """Under jit a run traces once, its arrays stay finite, and saved states resume bit for bit."""
+    traces = []
+
+    def counting(*arguments: Any) -> Any:
+        traces.append(0)
+        return settings.oracle(*arguments)
+
+    params = jnp.zeros(settings.DIMENSION, dtype) if bare else settings.params(dtype)
+    data = settings.quadratics(case.num_workers)
+    algorithm = case.build(counting)
+    step, key = jax.jit(algorithm.step), jax.random.key(3)
+    states, num_traces = [algorithm.init(key, params)], []
+    for t in range(6):
+        state, info = step(base.step_key(key, t), states[-1], data)
+        states.append(state)
+        num_traces.append(len(traces))
+    assert num_traces[0] == num_traces[-1] > 0, "step is traced again after its first call"
+    assert all(
+        np.isfinite(leaf).all() for leaf in jax.tree.leaves((states[-1], info)) if leaf.dtype.kind == "f"
+    )
+
+    saved = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), states[3])
+    for t in range(3, 6):
+        saved, _ = step(base.step_key(key, t), saved, data)
+    jax.tree.map(np.testing.assert_array_equal, saved, states[-1])
+
+
+def law_vmaps_over_seeds(case: Case) -> None:
+    """A seed of a vmapped run is the run of that seed alone, step by step."""
+    keys, data = batch_of(case.num_workers)
+    mine = jax.tree.map(lambda leaf: leaf[FIRST_SAMPLES], data)
+    algorithm = case.build()
+    state, step = algorithm.init(keys[FIRST_SAMPLES, 0], settings.params()), jax.jit(algorithm.step)
+    for t in range(5):
+        state, _ = step(base.step_key(keys[FIRST_SAMPLES], t), state, mine)
+        alone = settings.flatten(algorithm.global_params(state))
+        agree(run(case).params[FIRST_SAMPLES, t + 1], alone, "a seed depends on its neighbours")
+
+
+# Law 2
+
+
+def law_nothing_hidden(case: Case) -> None:
+    """Nothing outside the arguments matters: two traces of `step` are the same program."""
+    key, data = jax.random.key(0), settings.quadratics(case.num_workers)
+    programs = []
+    for _ in range(2):
+        algorithm = case.build()
+        state = jax.eval_shape(algorithm.init, key, settings.params())
+        programs.append(jax.make_jaxpr(algorithm.step)(key, state, data))
+    first, second = programs
+    assert str(first) == str(second), "two traces differ"
+    for one, other in zip(first.consts, second.consts, strict=True):
+        np.testing.assert_array_equal(one, other, "two traces hold different constants")
+
+
+def law_oblivious_schedule(case: Case) -> None:
+    """The same schedule key with other samples: the same workers, staleness and times; other gradients."""
+    one, other = run(case).batch(FIRST_SAMPLES).info, run(case).batch(OTHER_SAMPLES).info
+    for name in ("workers", "staleness", "elapsed", "weights", "bits_sent"):
+        np.testing.assert_array_equal(
+            getattr(one, name), getattr(other, name), f"{name} looks at the samples"
+        )
+    assert not np.any(np.all(one.grads == other.grads, axis=-1)), "the samples do not depend on their key"
+
+
+# Law 3
+
+
+def law_sgd_limit(case: Case) -> None:
+    """At its limit the variant is synchronous SGD, step for step, whatever the setting."""
+    keys, data = batch_of(case.num_workers)
+    workers = jnp.arange(case.num_workers, dtype=jnp.int32)
+    unravel = jax.vmap(jax.flatten_util.ravel_pytree(settings.params())[1])
+
+    def sgd(params: jax.Array, t: jax.Array, keys: jax.Array, data: Any) -> tuple[jax.Array, jax.Array]:
+        key = base.split_key(base.step_key(keys, t)).samples
+        views = unravel(jnp.tile(params, (case.num_workers, 1)))
+        _, grads = settings.oracle(stacked.worker_keys(key, workers), views, data, workers)
+        new_params = params - STEP_SIZE * sum(settings.flatten_rows(grads)) / case.num_workers
+        return new_params, new_params
+
+    def one_run(keys: jax.Array, data: Any) -> jax.Array:
+        steps = jnp.arange(NUM_STEPS, dtype=jnp.int32)
+        return lax.scan(lambda params, t: sgd(params, t, keys, data), jnp.zeros(settings.DIMENSION), steps)[1]
+
+    expected = jax.jit(jax.vmap(one_run), compiler_options=QUICKLY)(keys, data)
+    agree(run(case).params[:, 1:], expected, "the limit is not synchronous SGD")
+
+
+# Law 4
+
+
+def law_global_step(case: Case) -> None:
+    """x_{t+1} = x_t + Σ_k weights_k updates_k, in every step of every setting."""
+    params, info = run(case)
+    agree(np.diff(params, axis=1), np.einsum("btk,btkd->btd", info.weights, info.updates), "the global step")
+
+
+def law_updates(case: Case) -> None:
+    """Updates are -α times the gradients; where a compressor loses the rest, C of that, as good as δ says."""
+    if not case.is_plain:
+        return
+    info = run(case).info
+    whole = -STEP_SIZE * info.grads
+    if not case.loses_mass:
+        agree(info.updates, whole, "the update is not -α g")
+        return
+    compressor: compressors.Compressor = case.arguments["compressor"]
+    kept = compressor.contraction_factor(settings.params())
+    assert kept is not None
+    residual, total = np.sum((info.updates - whole) ** 2, -1), np.sum(whole**2, -1)
+    if compressor.is_pathwise:
+        assert np.all(residual <= (1 - kept) * total + ROUNDING), "more is lost than the compressor may lose"
+    else:
+        noise = (residual - (1 - kept) * total)[BOUNDED:].mean((1, 2))
+        assert noise.mean() <= Z * noise.std() / math.sqrt(noise.size), (
+            "more is lost than the compressor may lose"
+        )
+    assert np.any(residual > ROUNDING), "nothing is lost: this is not C(-α g)"
+    unravel = jax.flatten_util.ravel_pytree(settings.params())[1]
+    flat = whole[FIRST_SAMPLES].reshape(-1, settings.DIMENSION)
+    rows = jax.vmap(unravel)(jnp.asarray(flat))
+    draws = [
+        settings.flatten_rows(
+            compressors.compress_rows(compressor, jax.random.split(jax.random.key(seed), len(flat)), rows)
+        )
+        for seed in (0, 1)
+    ]
+    if np.array_equal(*draws):  # the compressor is deterministic
+        agree(info.updates[FIRST_SAMPLES].reshape(flat.shape), draws[0], "the update is not C(-α g)")
+
+
+# Law 5
+
+
+def law_mass(case: Case) -> None:
+    """Coordinate i of x is minus what worker i has generated, weighted: nothing is lost or counted twice."""
+    if not case.is_plain or case.loses_mass:
+        return
+    params, info = run(case).batch(ROLL_CALL)
+    generated = np.zeros(settings.DIMENSION)
+    for t in range(NUM_STEPS):
+        np.add.at(generated, info.workers[t], info.weights[t])
+        agree(params[t + 1], -generated, f"mass after step {t + 1}")
+    assert np.all(generated[: case.num_workers] >= 0)
+    assert generated.sum() > 0, "nobody has contributed"
+
+
+# Law 6
+
+
+def law_consistency(case: Case) -> dict[str, float] | None:
+    """E‖x_t - v_t^i‖² <= `consistency_bound` in three settings; returns measured / bound in each."""
+    algorithm = case.build()
+    params, info = run(case)
+    distances = np.sum((params[:, :-1, None] - info.views) ** 2, -1)
+    ratios = {}
+    for index, (name, _, constants) in enumerate(settings.bounded(case.num_workers)):
+        bound = algorithm.consistency_bound(constants, settings.params())
+        if bound is None:
+            return None
+        seeds = slice(BOUNDED + index * NUM_SEEDS, BOUNDED + (index + 1) * NUM_SEEDS)
+        mean, error = distances[seeds].mean(0), distances[seeds].std(0) / math.sqrt(NUM_SEEDS)
+        assert np.all(mean - Z * error <= bound + ROUNDING), (
+            f"{name}: E‖x - v‖² = {mean.max():.4g} is above the bound {bound:.4g}"
+        )
+        ratios[name] = float(mean.max() / bound) if bound > 0 else 1.0
+    assert max(ratios.values()) > 1e-3, f"the bound is vacuous: measured / bound = {ratios}"
+    return ratios
+
+
+# Law 7
+
+
+def law_ages(case: Case) -> int:
+    """Where a view is a past x_s, `staleness` says t - s; returns the number of views that were judged."""
+    params, info = run(case).batch(CLOCK)
+    judged = 0
+    for t in range(NUM_STEPS):
+        for view, staleness in zip(info.views[t], info.staleness[t], strict=True):
+            ages = [t - s for s in range(t + 1) if np.abs(params[s] - view).max() <= ROUNDING * (1 + t)]
+            assert not ages or staleness in ages, f"step {t}: staleness {staleness}, the view shows {ages}"
+            assert 0 <= staleness <= t, f"step {t}: staleness {staleness}"
+            judged += bool(ages)
+    return judged
+
+
+def law_delays(case: Case) -> None:
+    """With a constant delay τ every view is τ steps old, once there is such a past; none is older than τ."""
+    model = case.arguments.get("delays")
+    if model is None:
+        return
+    staleness = run(case).info.staleness
+    assert staleness.max() == model.max_delay, (
+        f"the largest staleness is {staleness.max()}, not {model.max_delay}"
+    )
+    if model.mean == model.max_delay:
+        assert np.all(staleness[:, model.max_delay :] == model.max_delay), "a constant delay is not constant"
+
+
+def law_period(case: Case) -> None:
+    """What other workers push becomes visible after steps H, 2H, ... and never in between."""
+    period = case.arguments.get("period")
+    if period is None:
+        return
+    info = run(case).batch(ROLL_CALL).info
+    changes = set()
+    for t in range(1, NUM_STEPS):
+        for k, worker in enumerate(info.workers[t]):
+            if info.workers[t - 1, k] != worker:
+                continue
+            others = np.arange(settings.DIMENSION) != worker
+            if not np.array_equal(info.views[t, k, others], info.views[t - 1, k, others]):
+                changes.add(t)
+    due = {t for t in range(1, NUM_STEPS) if t % period == 0}
+    assert changes <= due, f"others become visible after steps {sorted(changes)}, due are {sorted(due)}"
+    assert changes or case.num_workers == 1, "workers never learn of each other"
+
+
+# Law 9
+
+
+def law_bits(case: Case) -> None:
+    """A worker sends a whole number of messages in a step, each of exactly the bits that are published."""
+    compressor = compressors.check(case.arguments.get("compressor"))
+    bits, one = run(case).info.bits_sent.astype(float), compressor.bits(settings.params())
+    messages = bits / one
+    assert np.all(messages == np.round(messages)), f"{np.unique(bits)} bits are no multiples of {one}"
+    assert messages.min() >= 0
+    assert messages.max() <= max(1, case.num_workers), f"{messages.max()} messages of one worker in one step"
+    assert messages.max() > 0, "nothing is ever sent"
+
+
+# Law 10
+
+
+def law_bytes(case: Case) -> None:
+    """The state holds no more bytes than the formula in the docstring of `State`."""
+    algorithm = case.build()
+    state = jax.eval_shape(algorithm.init, jax.random.key(0), settings.params())
+    promised = promised_bytes(case, algorithm)
+    assert stacked.num_bytes(state) <= promised, f"{stacked.num_bytes(state)} bytes, promised {promised}"
+
+
+def promised_bytes(case: Case, algorithm: base.Algorithm) -> int:
+    """The formula after "Bytes:" in the docstring of `State`, at the values that are bound."""
+    formula = re.search(r"Bytes:\s*(.*?)(?:\.\s|\.?$)", " ".join(case.module.State.__doc__.split()))
+    assert formula, "the docstring of State has no line 'Bytes: formula.'"
+    params = settings.params()
+    optimizer = algorithm.init.keywords.get("optimizer") or algorithm.step.keywords.get("optimizer")
+    bound = {**algorithm.init.keywords, **algorithm.step.keywords}
+    known = {
+        "P": stacked.num_bytes(params),
+        "O": stacked.num_bytes(jax.eval_shape(optimizer.init, params)) if optimizer else 0,
+        "n": algorithm.num_workers,
+        **bound,
+    }
+    return int(eval(formula[1], {"__builtins__": {}}, known))
