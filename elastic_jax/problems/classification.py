@@ -1,8 +1,9 @@
 """Classification by a flax module: cross-entropy on normalised inputs, evaluated by accuracy on the test set.
 
-Inputs stay as they are on the device (images in uint8, a quarter of the memory) and are normalised in the loss, by
-the mean and standard deviation of each channel over the training set. A module with batch normalisation trains with
-the statistics of the mini-batch; see `normalization` for those at evaluation. Its `objective` is the loss with these.
+Inputs stay as they are on the device (images in uint8, a quarter of the memory) and are normalised in the
+loss, by the mean and standard deviation of each channel over the training set. A module with batch
+normalisation trains with the statistics of the mini-batch; see `normalization` for those at evaluation. Its
+`objective` is the loss with these.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from jax import Array
 from elastic_jax import arguments, base, data
 from elastic_jax.base import Params, PyTree
 from elastic_jax.problems import flax_modules, normalization, supervised
+
+CALIBRATION_BATCH_SIZE = 256
 
 
 def loss(params: Params, batch: PyTree, *, module: nn.Module, mean: np.ndarray, std: np.ndarray) -> Array:
@@ -46,7 +49,7 @@ def measure(
 def prepare(
     params: Params, calibration: PyTree, *, module: nn.Module, mean: np.ndarray, std: np.ndarray
 ) -> dict[str, PyTree]:
-    """The variables of `module` at evaluation: parameters, and batch statistics over `calibration` [r, b, ...]."""
+    """What `module` needs at evaluation: parameters, and batch statistics over `calibration` [r, b, ...]."""
     if not jax.tree.leaves(calibration):
         return {"params": params}
     inputs = _normalise(calibration, mean, std, flax_modules.dtype(params))
@@ -70,14 +73,14 @@ def from_module(
     """A problem from a flax module.
 
     Args:
-        module: `module(inputs float[b, ...]) -> logits [b, num_classes]`, with parameters, and batch statistics by
-            `normalization.Norm` if it has any.
+        module: `module(inputs float[b, ...]) -> logits [b, num_classes]`, with parameters, and batch
+            statistics by `normalization.Norm` if it has any.
         num_workers: n >= 1.
         dataset: of `data`, with integer targets; default the embedded digits.
         batch_size: >= 1, examples of a mini-batch of one worker.
-        num_calibration: >= 1, training examples from which batch statistics are taken at evaluation, in batches of up
-            to 256 (a remainder is left out): the same ones in every evaluation, drawn by `seed`. Without batch
-            normalisation it has no effect.
+        num_calibration: >= 1, training examples from which batch statistics are taken at evaluation, in
+            batches of up to 256 (a remainder is left out): the same ones in every evaluation, drawn by
+            `seed`. Without batch normalisation it has no effect.
         split: "iid", "by_label" or "dirichlet", see `data.shard`.
         alpha: > 0, concentration of the Dirichlet split.
         seed: of the split and of the choice of calibration examples.
@@ -94,8 +97,9 @@ def from_module(
     one = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), jnp.float32)
     calibration: Any = ()
     if normalization.has_batch_statistics(module, one):
-        size = min(256, num_calibration, len(inputs))
-        chosen = np.random.default_rng(seed).permutation(len(inputs))[: min(num_calibration, len(inputs)) // size * size]
+        total = min(num_calibration, len(inputs))
+        size = min(CALIBRATION_BATCH_SIZE, total)
+        chosen = np.random.default_rng(seed).permutation(len(inputs))[: total - total % size]
         calibration = inputs[chosen].reshape(-1, size, *inputs.shape[1:])
     return supervised.build(
         init=partial(flax_modules.init, module=module, inputs=(one,)),
@@ -117,17 +121,24 @@ def from_module(
 
 
 def check(dataset: data.Dataset | None) -> data.Dataset:
-    """`dataset`, or the embedded digits for None; raises `TypeError` for anything else."""
+    """`dataset`, or the embedded digits for None; raises if it is no data set of classes."""
     dataset = data.load("digits") if dataset is None else dataset
-    return arguments.instance("dataset", dataset, data.Dataset, 'e.g. data.load("digits")')
+    arguments.instance("dataset", dataset, data.Dataset, 'e.g. data.load("digits")')
+    if dataset.num_classes < 2 or not np.issubdtype(dataset.train_targets.dtype, np.integer):
+        raise ValueError(
+            f"dataset = {dataset.name!r} has num_classes = {dataset.num_classes} and targets of dtype "
+            f"{dataset.train_targets.dtype}; it must have integer targets of at least 2 classes"
+        )
+    return dataset
 
 
 def channel_moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (1 where it is 0) over all axes of `inputs` but the last: float32[c] each."""
+    """Mean and standard deviation (1 where that is 0) over all axes but the last: float32[c] each."""
     axes = tuple(range(inputs.ndim - 1))
     total = np.zeros(inputs.shape[-1])
     total_of_squares = np.zeros(inputs.shape[-1])
-    for block in np.array_split(inputs, 1 + len(inputs) // 1000):  # a float64 copy of all images would be large
+    # in blocks: a float64 copy of all images would be large
+    for block in np.array_split(inputs, 1 + len(inputs) // 1000):
         block = block.astype(np.float64)
         total += block.sum(axes)
         total_of_squares += (block**2).sum(axes)

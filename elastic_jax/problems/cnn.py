@@ -2,8 +2,8 @@
 
     h_l = relu(norm(conv 3x3(h_{l-1}))),    logits = W flattened(h_L) + b
 
-with strides of 1, 2, 2, ...: strided convolutions in the place of pooling, whose gradient is slow on CPUs. Channels
-(8, 16) are for images of 8x8 pixels, (16, 32, 64) for 32x32.
+with strides of 1, 2, 2, ...: strided convolutions in the place of pooling, whose gradient is slow on CPUs.
+Channels (8, 16) are for images of 8x8 pixels, (16, 32, 64) for 32x32.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
+        """Apply the layers."""
         hidden = inputs
         for layer, channels in enumerate(self.channels):
             stride = 1 if layer == 0 else 2

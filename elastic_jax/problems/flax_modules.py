@@ -1,6 +1,7 @@
 """Flax modules as pure functions of their parameters.
 
-Parameters are float32 unless the caller converts them; the modules then compute in the dtype of the parameters.
+Parameters are float32 unless the caller converts them; the modules then compute in the dtype of the
+parameters.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def init(key: Array, *, module: nn.Module, inputs: tuple[jax.ShapeDtypeStruct, .
 
 
 def apply(module: nn.Module, variables: PyTree, *inputs: Array, **options: Any) -> Any:
-    """`module.apply`, also where JAX is strict about mixing dtypes: flax asks for the type of float32 and float64."""
+    """`module.apply`, also where JAX forbids mixing dtypes: flax asks for the type of float32 and float64."""
     with jax.numpy_dtype_promotion("standard"):
         return module.apply(variables, *inputs, **options)
 

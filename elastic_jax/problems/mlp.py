@@ -2,7 +2,8 @@
 
     h_0 = flattened input,    h_l = max(0, W_l h_{l-1} + b_l),    logits = W h_L + b
 
-The smallest model with the non-convexity of deep learning: a step costs microseconds, so it is the one for sweeps.
+The smallest model with the non-convexity of deep learning: a step costs microseconds, so it is the one for
+sweeps.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
+        """Apply the layers."""
         hidden = inputs.reshape(inputs.shape[0], -1)
         for width in self.widths:
             hidden = nn.relu(nn.Dense(width)(hidden))

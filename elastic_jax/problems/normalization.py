@@ -1,16 +1,17 @@
 """Normalisation layers of the image models, and the statistics that batch normalisation needs at evaluation.
 
-Workers share parameters and nothing else, so batch normalisation trains with the statistics of each worker's own
-mini-batch and keeps no running averages: a running average would be a second, hidden state of every worker, which
-no algorithm communicates. For evaluation the statistics are taken anew, from a fixed part of the training data:
+Workers share parameters and nothing else, so batch normalisation trains with the statistics of each worker's
+own mini-batch and keeps no running averages: a running average would be a second, hidden state of every
+worker, which no algorithm communicates. For evaluation the statistics are taken anew, from a fixed part of
+the training data:
 
     μ = mean_B μ_B,    σ² = mean_B (σ_B² + μ_B²) - μ²        over mini-batches B
 
-in one pass in which every layer sees its inputs normalised as in training. Group normalisation needs none of this
-and is the default.
+in one pass in which every layer sees its inputs normalised as in training. Group normalisation needs none of
+this and is the default.
 
-Source: Ioffe, Szegedy, ICML 2015, arXiv 1502.03167, Algorithms 1 and 2; Wu, He, ECCV 2018, arXiv 1803.08494, for groups;
-Wu, Johnson, arXiv 2105.07576, section 3, for the statistics ("precise" batch normalisation).
+Source: Ioffe, Szegedy, ICML 2015, arXiv 1502.03167, Algorithms 1 and 2; Wu, He, ECCV 2018, arXiv 1803.08494,
+for groups; Wu, Johnson, arXiv 2105.07576, section 3, for the statistics ("precise" batch normalisation).
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ NUM_GROUPS = 8
 class Norm(nn.Module):
     """Normalises [b, ..., channels]: over groups of channels, over the batch, or not at all.
 
-    Batch normalisation uses the statistics of the batch where the collection "batch_stats" is mutable, and writes
-    them there; else it uses those it is given.
+    Batch normalisation uses the statistics of the batch where the collection "batch_stats" is mutable, and
+    writes them there; else it uses those it is given.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
+        """Apply the layers."""
         if self.kind == "batch":
             is_training = self.is_mutable_collection("batch_stats")
             return nn.BatchNorm(use_running_average=not is_training, momentum=0.0)(inputs)

@@ -4,11 +4,14 @@
     h_{l+1} = relu(shortcut(h_l) + norm(conv(relu(norm(conv(h_l))))))
     logits  = W mean over pixels(h_L) + b
 
-in three stages of (depth - 2)/6 blocks with 16, 32 and 64 channels; the second and the third stage begin with stride 2,
-where the shortcut takes every other pixel and pads the new channels with zeros (it has no parameters).
+in three stages of (depth - 2)/6 blocks with 16, 32 and 64 channels; the second and the third stage begin with
+stride 2, where the shortcut takes every other pixel and pads the new channels with zeros (it has no
+parameters).
 
-Source: He, Zhang, Ren, Sun, Deep Residual Learning, CVPR 2016, arXiv 1512.03385, section 4.2, shortcuts of option A.
-Departures: group normalisation by default, see `normalization`; no data augmentation and no weight decay here.
+Source: He, Zhang, Ren, Sun, Deep Residual Learning, CVPR 2016, arXiv 1512.03385, section 4.2, shortcuts of
+option A.
+Departures: group normalisation by default, see `normalization`; no data augmentation and no weight decay
+here.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
+        """Apply the layers."""
         hidden = nn.Conv(self.channels, (3, 3), self.stride, use_bias=False)(inputs)
         hidden = nn.relu(normalization.Norm(self.norm)(hidden))
         hidden = nn.Conv(self.channels, (3, 3), use_bias=False)(hidden)
@@ -50,6 +54,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
+        """Apply the layers."""
         hidden = nn.Conv(self.width, (3, 3), use_bias=False)(inputs)
         hidden = nn.relu(normalization.Norm(self.norm)(hidden))
         for stage in range(3):

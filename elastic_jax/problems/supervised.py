@@ -2,11 +2,13 @@
 
     f(x) = (1/n) Σ_i f_i(x),    f_i(x) = (1/m_i) Σ_j loss(x, ξ_ij)
 
-over the m_i examples ξ_ij of worker i. The stochastic gradient of worker i is that of the mean loss over a mini-batch,
-drawn with replacement from its own examples; it is unbiased for ∇f_i where the loss of an example does not depend on
-the others of its batch. `objective` sums over every real example, in blocks, so that memory stays bounded.
+over the m_i examples ξ_ij of worker i. The stochastic gradient of worker i is that of the mean loss over a
+mini-batch, drawn with replacement from its own examples; it is unbiased for ∇f_i where the loss of an example
+does not depend on the others of its batch. `objective` sums over every real example, in blocks, so that
+memory stays bounded.
 
-This is where a user's own model enters, in three lines: an `init`, a `loss`, `build`. Nothing about it need be flax.
+This is where a user's own model enters, in three lines: an `init`, a `loss`, `build`. Nothing about it need
+be flax.
 """
 
 from __future__ import annotations
@@ -81,24 +83,24 @@ def build(
 
     Args:
         init: `init(key) -> params`, a starting point.
-        loss: `loss(params, batch) -> float[]`, the mean loss over a batch (leaves [b, ...]); with `takes_key`,
-            `loss(params, batch, key)`. Pure and differentiable.
+        loss: `loss(params, batch) -> float[]`, the mean loss over a batch (leaves [b, ...]); with
+            `takes_key`, `loss(params, batch, key)`. Pure and differentiable.
         num_workers: n >= 1.
-        dataset: its pairs (inputs, targets) are the examples, those of its test part the held-out ones, and its
-            training targets the labels.
+        dataset: its pairs (inputs, targets) are the examples, those of its test part the held-out ones, and
+            its training targets the labels.
         examples: instead of `dataset`: any tree of arrays [m, ...] with the m examples first to last.
         test_examples: held-out examples of the same kind; without them `evaluate` returns {}.
         labels: int[m], what the splits "by_label" and "dirichlet" go by; default the targets of `dataset`.
-        takes_key: the loss draws random numbers (dropout, augmentation). Then `measure` is required, since such a
-            loss has no exact value.
-        measure: values of each example, see `Measure`; its "loss" makes the objective. Default: the loss of each
-            example as a batch of its own.
+        takes_key: the loss draws random numbers (dropout, augmentation). Then `measure` is required, since
+            such a loss has no exact value.
+        measure: values of each example, see `Measure`; its "loss" makes the objective. Default: the loss of
+            each example as a batch of its own.
         test_measure: what `evaluate` measures instead of `measure`.
-        prepare: `prepare(params, calibration)` makes what `measure` takes in the place of `params`, once for each
-            pass over the data; for statistics of the data that a model needs at evaluation.
+        prepare: `prepare(params, calibration)` makes what `measure` takes in the place of `params`, once for
+            each pass over the data; for statistics of the data that a model needs at evaluation.
         calibration: the examples that `prepare` is given.
         constants: what is known of f; default nothing.
-        batch_size: >= 1, examples of a mini-batch of one worker.
+        batch_size: in [1, m/n], examples of a mini-batch of one worker; no split makes a shard smaller.
         block_size: >= 1, examples measured at once by `objective` and `evaluate`; bounds their memory.
         split: how `data.shard` splits the examples: "iid", "by_label" or "dirichlet".
         alpha: > 0, concentration of the Dirichlet split.
@@ -120,7 +122,7 @@ def build(
         >>> def loss(slope, batch):
         ...     return jnp.mean((slope * batch["input"] - batch["target"]) ** 2)
         >>> problem = supervised.build(init=lambda key: jnp.zeros(()), loss=loss, num_workers=2,
-        ...     examples={"input": inputs, "target": 3 * inputs})
+        ...     batch_size=4, examples={"input": inputs, "target": 3 * inputs})
 
         and it trains with any algorithm:
 
@@ -134,7 +136,6 @@ def build(
         3.000
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
-    batch_size = arguments.integer("batch_size", batch_size, low=1)
     block_size = arguments.integer("block_size", block_size, low=1)
     arguments.function("init", init, "init(key) -> params")
     arguments.function("loss", loss, "loss(params, batch) -> float[]")
@@ -143,14 +144,22 @@ def build(
     if dataset is not None:
         arguments.instance("dataset", dataset, data.Dataset, 'e.g. data.load("digits")')
         examples = (dataset.train_inputs, dataset.train_targets)
-        test_examples = (dataset.test_inputs, dataset.test_targets) if test_examples is None else test_examples
+        if test_examples is None:
+            test_examples = (dataset.test_inputs, dataset.test_targets)
         labels = dataset.train_targets if labels is None else labels
     if measure is None and arguments.flag("takes_key", takes_key):
-        raise ValueError("measure = None with takes_key = True; a loss that draws has no exact value: give "
-                         "measure(params, batch) -> {'loss': float[b]}")
+        raise ValueError(
+            "measure = None with takes_key = True; a loss that draws has no exact value: give "
+            "measure(params, batch) -> {'loss': float[b]}"
+        )
     measure = partial(_losses_alone, loss=loss) if measure is None else measure
     shards = data.shard(examples, num_workers=num_workers, split=split, labels=labels, alpha=alpha, seed=seed)
     bound = {"prepare": prepare, "calibration": on_device(calibration), "block_size": block_size}
+    held_out = _nothing
+    if test_examples is not None:
+        held_out = partial(
+            evaluate, examples=on_device(test_examples), measure=test_measure or measure, **bound
+        )
     return base.Problem(
         oracle=oracles.from_loss(
             loss, batch_size=batch_size, takes_key=takes_key, strategy=strategy, chunk=chunk, mesh=mesh
@@ -158,9 +167,7 @@ def build(
         init=init,
         data=on_device(shards),
         objective=partial(objective, measure=measure, **bound),
-        evaluate=_nothing if test_examples is None else partial(
-            evaluate, examples=on_device(test_examples), measure=test_measure or measure, **bound
-        ),
+        evaluate=held_out,
         constants=constants or base.Constants(),
         num_workers=num_workers,
     )
@@ -178,7 +185,13 @@ def on_device(examples: PyTree) -> PyTree:
 
 @partial(jax.jit, static_argnames=("measure", "prepare", "block_size"))
 def _objective(
-    params: Params, shards: base.Shards, calibration: PyTree, *, measure: Measure, prepare: Any, block_size: int
+    params: Params,
+    shards: base.Shards,
+    calibration: PyTree,
+    *,
+    measure: Measure,
+    prepare: Any,
+    block_size: int,
 ) -> Array:
     prepared = params if prepare is None else prepare(params, calibration)
     losses = _values(prepared, shards.examples, measure=measure, block_size=block_size)["loss"]
@@ -198,7 +211,7 @@ def _evaluate(
 
 
 def _values(prepared: Any, rows: PyTree, *, measure: Measure, block_size: int) -> dict[str, Array]:
-    """`measure` of every example of `rows` [n, m, ...], a block of every row at a time: {name: float[n, m]}."""
+    """`measure` of every example of `rows` [n, m, ...], a block of each at a time: {name: float[n, m]}."""
     n, m = jax.tree.leaves(rows)[0].shape[:2]
     width = max(1, min(m, block_size // n))
 

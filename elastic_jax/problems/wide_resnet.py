@@ -4,11 +4,12 @@
     h_{l+1} = shortcut + conv(relu(norm(conv(relu(norm(h_l))))))    normalised before each convolution
     logits  = W mean over pixels(relu(norm(h_L))) + b
 
-in three stages of (d - 4)/6 blocks with 16k, 32k and 64k channels; the second and the third stage begin with stride 2. The
-shortcut is h_l, or a 1x1 convolution of relu(norm(h_l)) where the shape changes.
+in three stages of (d - 4)/6 blocks with 16k, 32k and 64k channels; the second and the third stage begin with
+stride 2. The shortcut is h_l, or a 1x1 convolution of relu(norm(h_l)) where the shape changes.
 
 Source: Zagoruyko, Komodakis, Wide Residual Networks, BMVC 2016, arXiv 1605.07146, Table 1, blocks B(3, 3).
-Departures: group normalisation by default, see `normalization`; no dropout, data augmentation or weight decay here.
+Departures: group normalisation by default, see `normalization`; no dropout, data augmentation or weight decay
+here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from elastic_jax.problems import classification, normalization
 
 
 class Block(nn.Module):
-    """Two pre-activated 3x3 convolutions and a shortcut: [b, h, w, c] -> [b, h / stride, w / stride, channels]."""
+    """Two pre-activated 3x3 convolutions and a shortcut: [b, h, w, c] -> [b, h/stride, w/stride, c']."""
 
     channels: int
     stride: int
@@ -30,6 +31,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
+        """Apply the layers."""
         active = nn.relu(normalization.Norm(self.norm)(inputs))
         hidden = nn.Conv(self.channels, (3, 3), self.stride, use_bias=False)(active)
         hidden = nn.relu(normalization.Norm(self.norm)(hidden))
@@ -49,6 +51,7 @@ class WideResNet(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
+        """Apply the layers."""
         hidden = nn.Conv(16, (3, 3), use_bias=False)(inputs)
         for stage in range(3):
             for block in range((self.depth - 4) // 6):
