@@ -43,26 +43,32 @@ def reversal(
 def check(dataset: data.Dataset) -> data.Dataset:
     """`dataset` with int32 rows; raises if they are no rows of tokens below `num_classes`."""
     arguments.instance("dataset", dataset, data.Dataset, "e.g. problems.sequences.reversal()")
-    rows = {}
-    for name in ("train_inputs", "train_targets", "test_inputs", "test_targets"):
-        tokens = np.asarray(getattr(dataset, name))
-        if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
-            raise ValueError(
-                f"dataset.{name} has shape {tokens.shape} and dtype {tokens.dtype}; it must be rows of "
-                "tokens, integers of shape [m, length]"
-            )
-        if tokens.min() < 0 or tokens.max() >= dataset.num_classes:
-            raise ValueError(
-                f"dataset.{name} has tokens from {tokens.min()} to {tokens.max()}; they must be in "
-                f"[0, num_classes = {dataset.num_classes})"
-            )
-        rows[name] = tokens.astype(np.int32)
-    return dataset._replace(**rows)
+    return dataset._replace(
+        train_inputs=_rows(dataset, "train_inputs"),
+        train_targets=_rows(dataset, "train_targets"),
+        test_inputs=_rows(dataset, "test_inputs"),
+        test_targets=_rows(dataset, "test_targets"),
+    )
 
 
 def lengths(rows: np.ndarray) -> np.ndarray:
     """How many tokens of each row are not padding: int[m, t] -> int32[m]."""
     return (rows != PADDING).sum(axis=1).astype(np.int32)
+
+
+def _rows(dataset: data.Dataset, name: str) -> np.ndarray:
+    tokens = np.asarray(getattr(dataset, name))
+    if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
+        raise ValueError(
+            f"dataset.{name} has shape {tokens.shape} and dtype {tokens.dtype}; it must be rows of "
+            "tokens, integers of shape [m, length]"
+        )
+    if tokens.min() < 0 or tokens.max() >= dataset.num_classes:
+        raise ValueError(
+            f"dataset.{name} has tokens from {tokens.min()} to {tokens.max()}; they must be in "
+            f"[0, num_classes = {dataset.num_classes})"
+        )
+    return tokens.astype(np.int32)
 
 
 def _task(

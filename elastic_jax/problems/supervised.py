@@ -24,6 +24,7 @@ from jax import Array, lax
 
 from elastic_jax import arguments, base, convolutions, data, oracles
 from elastic_jax.base import Params, PyTree
+from elastic_jax.data import splits
 
 Measure = Callable[[Any, PyTree], Mapping[str, Array]]
 """`measure(params, batch) -> {name: float[b]}`: values of each example of a batch; "loss" is one of them."""
@@ -153,7 +154,18 @@ def build(
             "measure(params, batch) -> {'loss': float[b]}"
         )
     measure = partial(_losses_alone, loss=loss) if measure is None else measure
-    shards = data.shard(examples, num_workers=num_workers, split=split, labels=labels, alpha=alpha, seed=seed)
+    examples = on_host(examples)
+    most = max(1, splits.count(examples) // num_workers)
+    batch_size = arguments.integer("batch_size", batch_size, low=1, high=most)
+    shards = data.shard(
+        examples,
+        num_workers=num_workers,
+        split=split,
+        labels=labels,
+        alpha=alpha,
+        seed=seed,
+        min_size=batch_size,
+    )
     bound = {"prepare": prepare, "calibration": on_device(calibration), "block_size": block_size}
     held_out = _nothing
     if test_examples is not None:
@@ -165,7 +177,7 @@ def build(
             loss, batch_size=batch_size, takes_key=takes_key, strategy=strategy, chunk=chunk, mesh=mesh
         ),
         init=init,
-        data=on_device(shards),
+        data=shards,
         objective=partial(objective, measure=measure, **bound),
         evaluate=held_out,
         constants=constants or base.Constants(),
@@ -173,14 +185,19 @@ def build(
     )
 
 
+def on_host(examples: PyTree) -> PyTree:
+    """`examples` as numpy arrays; integers of 64 bits become int32 (class numbers, tokens), others stay."""
+
+    def of_leaf(leaf: Any) -> np.ndarray:
+        array = np.asarray(leaf)
+        return array.astype(np.int32) if array.dtype in (np.int64, np.uint64) else array
+
+    return jax.tree.map(of_leaf, examples)
+
+
 def on_device(examples: PyTree) -> PyTree:
-    """`examples` as JAX arrays; integers wider than 32 bits become int32, images stay uint8."""
-
-    def put(leaf: Any) -> Array:
-        is_wide = np.issubdtype(leaf.dtype, np.integer) and leaf.dtype.itemsize > 4
-        return jnp.asarray(leaf, jnp.int32) if is_wide else jnp.asarray(leaf)
-
-    return jax.tree.map(put, examples)
+    """`on_host(examples)` as JAX arrays."""
+    return jax.tree.map(jnp.asarray, on_host(examples))
 
 
 @partial(jax.jit, static_argnames=("measure", "prepare", "block_size"))
