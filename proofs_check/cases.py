@@ -1,0 +1,320 @@
+"""Where statements are tried: every registered variant, on its defaults and with parts that the theory has.
+
+No variant is asked for its name. Which parts it takes is read from the signature of its `build`, what it was
+built with from the arguments bound in the `Algorithm`, and how many gradients a step uses from `Info`. Runs
+are kept, so that all statements share them.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from elastic_jax import algorithms, clocks, compressors, delays
+from elastic_jax.base import Algorithm, Constants, Problem
+from proofs_check import planted, two_samples
+from proofs_check import trajectory as trajectories
+from proofs_check.record import Check, Hypothesis, judge
+from proofs_check.statistics import Comparison
+from proofs_check.trajectory import Trajectory, norms_sq
+
+STEP_SIZE = 0.0625
+"""α of all checks: 1 / (8 L) of the steepest objective here, L = 2; only the caps in c can be below."""
+
+MAX_TOSSES = 10
+"""Coins of an exact run: 2^10 paths."""
+
+NUM_SEEDS = 256
+NUM_STEPS = 40
+
+NUM_WORKERS_EXACT = 2
+NUM_WORKERS_SAMPLED = 4
+
+PARTS: tuple[Mapping[str, Any], ...] = (
+    {"compressor": compressors.top_k(0.25), "error_feedback": True},
+    {"delays": delays.constant(2)},
+    {"clock": clocks.constant()},
+)
+"""Arguments that are added where `build` takes all of them."""
+
+
+class Setting(NamedTuple):
+    """A variant with arguments of its `build`."""
+
+    name: str
+    build: Callable[..., Algorithm]
+    arguments: Mapping[str, Any]
+
+
+class Case(NamedTuple):
+    """A run of a setting, with what is known of its problem."""
+
+    setting: str
+    """What it is, for the record."""
+    algorithm: Algorithm
+    trajectory: Trajectory
+    constants: Constants
+    step_size: float
+
+    def judge(
+        self,
+        id: str,
+        name: str,
+        kind: str,
+        hypotheses: Sequence[Hypothesis],
+        compare: Callable[[Case], Comparison],
+    ) -> Check:
+        """The record of one statement in this case; see `record.judge`."""
+        run = self.trajectory
+        return judge(
+            id,
+            name,
+            kind,
+            self.setting,
+            hypotheses,
+            functools.partial(compare, self),
+            seeds=run.num_runs,
+            is_exact=run.is_exact,
+            steps=run.num_steps,
+        )
+
+    @property
+    def optimum_distances_sq(self) -> np.ndarray:
+        """float64[S, T + 1]. ‖x_t - x*‖²."""
+        leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(self.constants.optimum)]
+        return norms_sq(self.trajectory.params - np.concatenate(leaves))
+
+    @property
+    def is_single(self) -> bool:
+        """One gradient a step."""
+        return self.trajectory.num_active == 1
+
+    @property
+    def is_parallel(self) -> bool:
+        """As many gradients a step as workers, and more than one of them."""
+        return self.trajectory.num_active == self.algorithm.num_workers > 1
+
+    def known(self, *names: str) -> tuple[float, ...]:
+        """Constants of the problem that a hypothesis has found to be known."""
+        values = tuple(getattr(self.constants, name) for name in names)
+        if None in values:
+            raise ValueError(f"constants {names} = {values}; all must be known before they are claimed with")
+        return values
+
+    @property
+    def known_constant_sq(self) -> float:
+        """`consistency_constant_sq`, which a hypothesis has found to be promised."""
+        promised = self.consistency_constant_sq
+        if promised is None:
+            raise ValueError("consistency_bound is None; it must be promised before it is claimed with")
+        return promised
+
+    @property
+    def consistency_constant_sq(self) -> float | None:
+        """B² = consistency_bound / α² as promised, gradient units squared; None if it is not."""
+        constants = trajectories.with_exact_moment(self.constants, self.trajectory)
+        bound = self.algorithm.consistency_bound(constants, self.trajectory.params[0, 0])
+        return None if bound is None else float(bound) / self.step_size**2
+
+    def has_bound(self) -> Hypothesis:
+        """The variant promises a bound, and not one that is an average over other schedules too."""
+        name = "bound declared for this schedule"
+        if self.consistency_constant_sq is None:
+            return Hypothesis(name, False, "consistency_bound is None")
+        clock = declared(self.algorithm).get("clock")
+        if clock is None:
+            return Hypothesis(name, True)
+        promised = clock.staleness_second_moment(self.algorithm.num_workers)
+        covers = promised is not None and promised >= float(self.trajectory.staleness.max()) ** 2
+        return Hypothesis(name, covers, f"mean square staleness {promised} promised over random schedules")
+
+
+def settings() -> list[Setting]:
+    """Every variant of the registry on its defaults, then with each of `PARTS` that it takes."""
+    found = []
+    for name, module in algorithms.variants().items():
+        takes = inspect.signature(module.build).parameters
+        found.append(Setting(name, module.build, {}))
+        found += [
+            Setting(f"{name}({', '.join(part)})", module.build, part)
+            for part in PARTS
+            if part.keys() <= takes.keys()
+        ]
+    return found
+
+
+def declared(algorithm: Algorithm) -> dict[str, Any]:
+    """The arguments that are bound in an algorithm, whatever they are for."""
+    bound: dict[str, Any] = {}
+    for function in (algorithm.init, algorithm.global_params, algorithm.consistency_bound, algorithm.step):
+        bound |= getattr(function, "keywords", {})
+    return bound
+
+
+def exact(
+    names: tuple[str, ...],
+    *,
+    step_size: float = STEP_SIZE,
+    max_tosses: int = MAX_TOSSES,
+    is_meant: Callable[[Algorithm], bool] = lambda _: True,
+) -> Iterator[Case]:
+    """Every setting on the objectives `names` of `two_samples`, over all paths.
+
+    Args:
+        names: of the objectives.
+        step_size: α.
+        max_tosses: coins of a run, see `trajectory.every_path`.
+        is_meant: chooses by what an algorithm declares.
+    """
+    for setting in settings():
+        algorithm = _built(setting.name, step_size)
+        if is_meant(algorithm):
+            runs = _exact_runs(setting.name, step_size, max_tosses)
+            yield from of_runs(setting.name, algorithm, {name: runs[name] for name in names}, step_size)
+
+
+def of_runs(
+    setting: str, algorithm: Algorithm, runs: Mapping[str, Trajectory], step_size: float
+) -> Iterator[Case]:
+    """The cases of one setting over all paths."""
+    objectives = two_samples.objectives()
+    for name, run in runs.items():
+        text = f"{setting} on {name}, all {run.num_runs} paths"
+        yield Case(text, algorithm, run, objectives[name].constants, step_size)
+
+
+def sampled(
+    names: tuple[str, ...],
+    *,
+    step_size: float = STEP_SIZE,
+    num_seeds: int = NUM_SEEDS,
+    num_steps: int = NUM_STEPS,
+    is_meant: Callable[[Algorithm], bool] = lambda _: True,
+) -> Iterator[Case]:
+    """Every setting on problems, over seeds.
+
+    Args:
+        names: of the objectives of `two_samples`.
+        step_size: α.
+        num_seeds: S.
+        num_steps: T.
+        is_meant: chooses by what an algorithm declares.
+    """
+    for setting in settings():
+        for name in names:
+            problem = _problem(name)
+            with jax.enable_x64(True):
+                algorithm = setting.build(
+                    problem.oracle, num_workers=problem.num_workers, step_size=step_size, **setting.arguments
+                )
+            if is_meant(algorithm):
+                run = _sampled_run(setting.name, name, step_size, num_seeds, num_steps)
+                text = f"{setting.name} on {name}, {num_seeds} seeds"
+                yield Case(text, algorithm, run, problem.constants, step_size)
+
+
+def dropping(
+    names: tuple[str, ...],
+    *,
+    step_size: float = STEP_SIZE,
+    max_tosses: int = MAX_TOSSES,
+    divisor: str = "workers",
+    is_adaptive: bool = False,
+) -> Iterator[Case]:
+    """`planted.dropping_sgd` over all paths: half of the gradients never arrive in every other step.
+
+    Args:
+        names: of the objectives.
+        step_size: α.
+        max_tosses: coins of a run.
+        divisor: "workers", or "present" as a bug.
+        is_adaptive: the schedule looks at the samples, as a bug.
+    """
+    algorithm, runs = _dropping_runs(step_size, max_tosses, divisor, is_adaptive)
+    yield from of_runs("half lost in odd steps", algorithm, {name: runs[name] for name in names}, step_size)
+
+
+def planted_run(
+    plant: Callable[[Algorithm], Algorithm],
+    setting: str,
+    objective: str,
+    *,
+    bug: str,
+    step_size: float = STEP_SIZE,
+) -> Case:
+    """A case whose algorithm has a bug planted.
+
+    Args:
+        plant: the algorithm with its bug.
+        setting: which of `settings()`.
+        objective: of `two_samples`.
+        bug: in words.
+        step_size: α.
+    """
+    algorithm = plant(_built(setting, step_size))
+    chosen = {objective: two_samples.objectives()[objective]}
+    runs = trajectories.every_path(algorithm, chosen, max_tosses=MAX_TOSSES)
+    return next(of_runs(f"{setting} with {bug}", algorithm, runs, step_size))
+
+
+def first_setting(is_meant: Callable[[Algorithm], bool], *, step_size: float = STEP_SIZE) -> str:
+    """The first setting whose algorithm declares what is meant: the one that a control plants its bug in."""
+    for setting in settings():
+        if is_meant(_built(setting.name, step_size)):
+            return setting.name
+    raise LookupError("no registered variant declares what the control needs")
+
+
+@functools.cache
+def _built(name: str, step_size: float) -> Algorithm:
+    setting = _setting(name)
+    with jax.enable_x64(True):
+        return setting.build(
+            two_samples.oracle, num_workers=NUM_WORKERS_EXACT, step_size=step_size, **setting.arguments
+        )
+
+
+@functools.cache
+def _exact_runs(name: str, step_size: float, max_tosses: int) -> dict[str, Trajectory]:
+    return trajectories.every_path(_built(name, step_size), two_samples.objectives(), max_tosses=max_tosses)
+
+
+@functools.cache
+def _dropping_runs(
+    step_size: float, max_tosses: int, divisor: str, is_adaptive: bool
+) -> tuple[Algorithm, dict[str, Trajectory]]:
+    algorithm = planted.dropping_sgd(
+        two_samples.oracle,
+        num_workers=NUM_WORKERS_EXACT,
+        step_size=step_size,
+        divisor=divisor,
+        is_adaptive=is_adaptive,
+    )
+    return algorithm, trajectories.every_path(algorithm, two_samples.objectives(), max_tosses=max_tosses)
+
+
+@functools.cache
+def _sampled_run(
+    name: str, problem_name: str, step_size: float, num_seeds: int, num_steps: int
+) -> Trajectory:
+    setting, problem = _setting(name), _problem(problem_name)
+    with jax.enable_x64(True):
+        algorithm = setting.build(
+            problem.oracle, num_workers=problem.num_workers, step_size=step_size, **setting.arguments
+        )
+    return trajectories.sampled(algorithm, problem, num_steps=num_steps, num_seeds=num_seeds)
+
+
+@functools.cache
+def _problem(name: str) -> Problem:
+    with jax.enable_x64(True):
+        return two_samples.problem(name, num_workers=NUM_WORKERS_SAMPLED)
+
+
+def _setting(name: str) -> Setting:
+    return next(setting for setting in settings() if setting.name == name)

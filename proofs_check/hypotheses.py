@@ -1,0 +1,113 @@
+"""What statements assume, tested on the run itself or on the constants of the problem."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elastic_jax.base import Constants
+from proofs_check import statistics
+from proofs_check.record import Hypothesis
+from proofs_check.trajectory import Trajectory
+
+
+def is_oblivious(trajectory: Trajectory) -> Hypothesis:
+    """Who is active, how late and with which weight is the same in all runs, whatever their samples."""
+    same = all(
+        bool(np.all(array == array[:1]))
+        for array in (trajectory.workers, trajectory.staleness, trajectory.weights)
+    )
+    return Hypothesis(
+        "oblivious schedule", same, "workers, staleness and weights do not depend on the samples"
+    )
+
+
+def is_unbiased(trajectory: Trajectory) -> Hypothesis:
+    """E[G_t^i | all before t] = ∇f(v_t^i), exactly and for every past: the mean noise after each is zero.
+
+    Where the runs are a sample of all, the mean noise of each step must be within its band of statistical
+    error.
+    """
+    noises, name = trajectory.noises, "unbiased gradients"
+    runs, steps = noises.shape[:2]
+    if not trajectory.is_exact:
+        found = noises.mean(axis=0)
+        allowed = statistics.band(found.size) * statistics.standard_error(noises)
+        inside = bool(np.all(np.abs(found) <= allowed + statistics.ROUNDING * np.abs(trajectory.grads).max()))
+        return Hypothesis(name, inside, "mean noise of every step within its band")
+    per_step = round(runs ** (1 / steps))
+    worst = 0.0
+    for t in range(steps):
+        pasts = noises[:, t].reshape(per_step**t, -1, *noises.shape[2:])
+        worst = max(worst, float(np.abs(pasts.mean(axis=1)).max()))
+    limit = statistics.ROUNDING * float(np.abs(trajectory.grads).max())
+    return Hypothesis(name, worst <= limit, f"largest conditional mean of the noise {worst:.1e}")
+
+
+def is_plain(trajectory: Trajectory, step_size: float) -> Hypothesis:
+    """Every gradient becomes the update -α G: plain SGD, and nothing is lost for ever."""
+    residual = float(np.abs(trajectory.updates + step_size * trajectory.grads).max())
+    limit = statistics.ROUNDING * max(step_size * float(np.abs(trajectory.grads).max()), trajectory.scale)
+    return Hypothesis("updates are -α G", residual <= limit, f"largest difference {residual:.1e}")
+
+
+def is_model(trajectory: Trajectory, step_size: float) -> Hypothesis:
+    """x_{t+1} = x_t - α Σ_i w_i G_t^i: the update model that the theorems are about."""
+    moves = np.diff(trajectory.params, axis=1)
+    model = -step_size * np.einsum("stk,stkd->std", trajectory.weights, trajectory.grads)
+    residual = float(np.abs(moves - model).max())
+    return Hypothesis(
+        "x moves by -α Σ w G", residual <= statistics.ROUNDING * trajectory.scale, f"residual {residual:.1e}"
+    )
+
+
+def is_single(trajectory: Trajectory) -> Hypothesis:
+    """One gradient a step, applied whole: k = 1 and no 1/n."""
+    holds = trajectory.num_active == 1 and bool(np.all(trajectory.weights == 1))
+    return Hypothesis(
+        "single steps", holds, f"k = {trajectory.num_active}, weights {_values(trajectory.weights)}"
+    )
+
+
+def is_parallel(trajectory: Trajectory, num_workers: int, *, least: float) -> Hypothesis:
+    """At least `least` · n of the n gradients of a step enter x, with weight 1/n whatever the number."""
+    declared = np.isclose(trajectory.weights * num_workers, 1, rtol=1e-6) | (trajectory.weights == 0)
+    counts = (trajectory.weights != 0).sum(axis=-1)
+    holds = (
+        trajectory.num_active == num_workers and bool(declared.all()) and counts.min() >= least * num_workers
+    )
+    detail = f"k = {trajectory.num_active} of n = {num_workers}, at least {counts.min()} arrive"
+    return Hypothesis(f"parallel steps, |I_t| >= {least:g} n, divisor n", holds, detail)
+
+
+def is_homogeneous(constants: Constants) -> Hypothesis:
+    """All workers draw from the same distribution: ζ = 0."""
+    return Hypothesis(
+        "identical workers", constants.heterogeneity == 0, f"heterogeneity {constants.heterogeneity}"
+    )
+
+
+def is_known(constants: Constants, *names: str) -> Hypothesis:
+    """The constants of the problem that the statement speaks of are known."""
+    missing = [name for name in names if getattr(constants, name) is None]
+    return Hypothesis("constants known", not missing, f"missing {missing}" if missing else "all")
+
+
+def is_strongly_convex(constants: Constants) -> Hypothesis:
+    """C > 0."""
+    convexity = constants.strong_convexity
+    return Hypothesis("strongly convex", convexity is not None and convexity > 0, f"c = {convexity}")
+
+
+def is_below(step_size: float, cap: float | None, formula: str) -> Hypothesis:
+    """α is at most the cap of the theorem; None is a cap that cannot be told."""
+    holds = cap is not None and step_size <= cap * (1 + 1e-12)
+    return Hypothesis(f"α <= {formula}", holds, f"α = {step_size:g}, cap {cap}")
+
+
+def is_declared(name: str, holds: bool, detail: str = "") -> Hypothesis:
+    """Something that the variant declares by its arguments."""
+    return Hypothesis(name, holds, detail)
+
+
+def _values(array: np.ndarray) -> list[float]:
+    return [float(value) for value in np.unique(array)[:4]]

@@ -1,0 +1,282 @@
+"""Runs of any algorithm, laid out for measurement: many sample sequences under one schedule, float64.
+
+`every_path` runs a variant over *all* sequences of coins of a problem with two samples: expectations are then
+exact. `sampled` runs it over seeds on any `base.Problem`. In both, the key of a step is the pair [schedule,
+samples] that `base.split_key` takes: the schedule is one for all runs and independent of the samples
+(oblivious).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from elastic_jax import base
+from elastic_jax.base import Algorithm, Constants, Problem, PyTree
+from proofs_check import two_samples
+
+
+class Trajectory(NamedTuple):
+    """S runs of T steps with k active workers; parameters are laid out flat, [d]."""
+
+    params: np.ndarray
+    """float64[S, T + 1, d], parameter units. x_t."""
+    views: np.ndarray
+    """float64[S, T, k, d], parameter units. v_t^i."""
+    grads: np.ndarray
+    """float64[S, T, k, d], gradient units. G_t^i."""
+    updates: np.ndarray
+    """float64[S, T, k, d], parameter units. What each gradient became."""
+    weights: np.ndarray
+    """float64[S, T, k]. Weight with which each update enters x."""
+    workers: np.ndarray
+    """int64[S, T, k]. Who was active."""
+    staleness: np.ndarray
+    """int64[S, T, k], steps. The age that the variant declares for each view."""
+    memories: np.ndarray | None
+    """float64[S, T, n, d], parameter units. e_t^i before step t; None if the state has no `memories`."""
+    values: np.ndarray
+    """float64[S, T + 1]. f(x_t)."""
+    slopes: np.ndarray
+    """float64[S, T + 1, d]. ∇f(x_t)."""
+    view_values: np.ndarray
+    """float64[S, T, k]. f(v_t^i)."""
+    view_slopes: np.ndarray
+    """float64[S, T, k, d]. ∇f(v_t^i)."""
+    is_exact: bool
+    """True if the S runs are all there are, equally likely, the coins of the first step varying slowest."""
+
+    @property
+    def num_runs(self) -> int:
+        """S."""
+        return self.params.shape[0]
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return self.views.shape[1]
+
+    @property
+    def num_active(self) -> int:
+        """K, the number of gradients of one step."""
+        return self.views.shape[2]
+
+    @property
+    def distances_sq(self) -> np.ndarray:
+        """float64[S, T, k]. ‖x_t - v_t^i‖²."""
+        return norms_sq(self.params[:, :-1, None] - self.views)
+
+    @property
+    def noises(self) -> np.ndarray:
+        """float64[S, T, k, d]. G_t^i - ∇f(v_t^i)."""
+        return self.grads - self.view_slopes
+
+    def generated(self, step_size: float) -> np.ndarray:
+        """float64[S, T + 1, d]. x_0 - α Σ_{s<t} Σ_i w_s^i G_s^i: x_t as the theory defines it."""
+        moves = -step_size * np.einsum("stk,stkd->std", self.weights, self.grads)
+        start = self.params[:, :1]
+        return np.concatenate([start, start + np.cumsum(moves, axis=1)], axis=1)
+
+    @property
+    def scale(self) -> float:
+        """The largest entry of any parameter: what rounding of parameters is relative to."""
+        return float(max(np.abs(self.params).max(), np.abs(self.views).max()))
+
+
+def norms_sq(vectors: np.ndarray) -> np.ndarray:
+    """‖·‖² over the last axis."""
+    return np.einsum("...d,...d->...", vectors, vectors)
+
+
+def every_path(
+    algorithm: Algorithm, objectives: Mapping[str, two_samples.Objective], *, max_tosses: int, seed: int = 0
+) -> dict[str, Trajectory]:
+    """{objective: trajectory} over all sequences of coins, for an algorithm built with `two_samples.oracle`.
+
+    Args:
+        algorithm: any.
+        objectives: all of them run at once.
+        max_tosses: a run has as many steps as fit in this many coins, one for each active worker and step;
+            the number
+            of runs is 2 to the number of coins.
+        seed: of the schedule.
+    """
+    with jax.enable_x64(True):
+        named = list(objectives.values())
+        coefficients = jax.tree.map(
+            lambda *leaves: jnp.asarray(np.stack(leaves)), *[o.coefficients for o in named]
+        )
+        starts = jnp.asarray(np.stack([o.start for o in named]))
+        num_active = _num_active(
+            algorithm, starts[0], (named[0].coefficients, jnp.ones(algorithm.num_workers))
+        )
+        coins_per_step = 1 if num_active == 1 else algorithm.num_workers
+        num_steps = max_tosses // coins_per_step
+        coins = _all_coins(num_steps, coins_per_step, algorithm.num_workers)
+
+        key_schedule, key_samples = jax.random.split(jax.random.key(seed))
+        roll = partial(_roll, algorithm=algorithm, num_steps=num_steps)
+        over_paths = jax.vmap(roll, (None, None, None, None, 0))
+        over_objectives = jax.vmap(over_paths, (None, None, 0, 0, None))
+        seen = jax.device_get(
+            jax.jit(over_objectives)(key_schedule, key_samples, starts, coefficients, coins)
+        )
+        points = np.concatenate([_flat_points(seen.params, 3), _flat_points(seen.info.views, 4)], axis=1)
+        values, slopes = jax.device_get(_evaluate_paths(points, coefficients))
+    return {
+        name: _trajectory(jax.tree.map(lambda leaf, o=o: leaf[o], seen), values[o], slopes[o], is_exact=True)
+        for o, name in enumerate(objectives)
+    }
+
+
+def sampled(
+    algorithm: Algorithm, problem: Problem, *, num_steps: int, num_seeds: int, seed: int = 0
+) -> Trajectory:
+    """A trajectory over seeds of the samples.
+
+    Args:
+        algorithm: built with `problem.oracle`.
+        problem: any; its parameters may be a tree.
+        num_steps: T >= 1.
+        num_seeds: S >= 200 for the Gaussian approximation of means.
+        seed: another one gives another schedule and other samples.
+    """
+    with jax.enable_x64(True):
+        key_schedule, key_samples, key_params = jax.random.split(jax.random.key(seed), 3)
+        params = jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), problem.init(key_params))
+        roll = partial(_roll, algorithm=algorithm, num_steps=num_steps)
+        over_seeds = jax.jit(jax.vmap(roll, (None, 0, None, None, None)))
+        keys = jax.random.split(key_samples, num_seeds)
+        seen = over_seeds(key_schedule, keys, params, problem.data, None)
+        evaluate = jax.jit(partial(_evaluate_tree, objective=problem.objective))
+        parts = [
+            jax.device_get(evaluate(_rows(tree, lead), problem.data))
+            for tree, lead in ((seen.params, 2), (seen.info.views, 3))
+        ]
+        values, slopes = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return _trajectory(jax.device_get(seen), values, slopes, is_exact=False)
+
+
+class _Seen(NamedTuple):
+    """What is kept of each step."""
+
+    params: PyTree
+    info: base.Info
+    memories: PyTree
+
+
+def _roll(
+    key_schedule: Array,
+    key_samples: Array,
+    params: PyTree,
+    data: PyTree,
+    coins: Array | None,
+    *,
+    algorithm: Algorithm,
+    num_steps: int,
+) -> _Seen:
+    """One run. Coins, if there are any, [T, n], go with the data of their step."""
+    keys = jnp.stack([key_schedule, key_samples])
+
+    def advance(state: Any, inputs: tuple[Array, Array | None]) -> tuple[Any, _Seen]:
+        step, coin = inputs
+        step_data = data if coin is None else (data, coin)
+        new_state, info = algorithm.step(base.step_key(keys, step), state, step_data)
+        return new_state, _Seen(algorithm.global_params(state), info, getattr(state, "memories", ()))
+
+    # the steps use the numbers 0 to T - 1
+    state = algorithm.init(jax.random.fold_in(key_schedule, num_steps), params)
+    state, seen = lax.scan(advance, state, (jnp.arange(num_steps, dtype=jnp.int32), coins))
+    last = algorithm.global_params(state)
+    return seen._replace(params=jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), seen.params, last))
+
+
+def _all_coins(num_steps: int, coins_per_step: int, num_workers: int) -> Array:
+    """float64[2^(T c), T, n] in {-1, +1}, the first step's slowest; one coin serves all workers if c = 1."""
+    num_tosses = num_steps * coins_per_step
+    paths = np.arange(2**num_tosses)
+    bits = (paths[:, None] >> np.arange(num_tosses)[::-1]) & 1
+    coins = (2.0 * bits - 1.0).reshape(len(paths), num_steps, coins_per_step)
+    return jnp.asarray(np.broadcast_to(coins, (len(paths), num_steps, num_workers)))
+
+
+def _num_active(algorithm: Algorithm, params: PyTree, data: PyTree) -> int:
+    """K, read from shapes without running."""
+    key = jax.random.key(0)
+    state = jax.eval_shape(algorithm.init, key, params)
+    _, info = jax.eval_shape(algorithm.step, key, state, data)
+    return int(info.workers.shape[0])
+
+
+@jax.jit
+def _evaluate_paths(points: Array, coefficients: two_samples.Coefficients) -> tuple[Array, Array]:
+    """F and ∇f of each objective at its points: [O, N, d] -> [O, N], [O, N, d]."""
+    value_and_grad = jax.value_and_grad(two_samples.objective)
+    return jax.vmap(jax.vmap(value_and_grad, (0, None)), (0, 0))(points, coefficients)
+
+
+def _evaluate_tree(points: PyTree, data: PyTree, *, objective: Any) -> tuple[Array, Array]:
+    """F and ∇f at points [N, ...]; one after the other in blocks, since data may be large."""
+    values, slopes = lax.map(lambda point: jax.value_and_grad(objective)(point, data), points, batch_size=256)
+    return values, jnp.concatenate(
+        [leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(slopes)], axis=1
+    )
+
+
+def _rows(tree: PyTree, lead: int) -> PyTree:
+    """The first `lead` axes of each leaf as one."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[lead:]), tree)
+
+
+def _flat_points(points: np.ndarray, lead: int) -> np.ndarray:
+    """[O, ..., d] -> [O, N, d]."""
+    return points.reshape(points.shape[0], int(np.prod(points.shape[1:lead])), *points.shape[lead:])
+
+
+def _flat(tree: PyTree, lead: int) -> np.ndarray:
+    """Leaves [lead axes, ...] -> [lead axes, d]."""
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(tree)]
+    return np.concatenate([leaf.reshape(*leaf.shape[:lead], -1) for leaf in leaves], axis=-1)
+
+
+def _trajectory(seen: _Seen, values: np.ndarray, slopes: np.ndarray, *, is_exact: bool) -> Trajectory:
+    """The record; `values` [N] and `slopes` [N, d] are those at all x_t, then at all views."""
+    params, views = _flat(seen.params, 2), _flat(seen.info.views, 3)
+    split = params.shape[0] * params.shape[1]
+    return Trajectory(
+        params=params,
+        views=views,
+        grads=_flat(seen.info.grads, 3),
+        updates=_flat(seen.info.updates, 3),
+        weights=np.asarray(seen.info.weights, np.float64),
+        workers=np.asarray(seen.info.workers, np.int64),
+        staleness=np.asarray(seen.info.staleness, np.int64),
+        memories=_flat(seen.memories, 3) if jax.tree.leaves(seen.memories) else None,
+        values=values[:split].reshape(params.shape[:-1]),
+        slopes=slopes[:split].reshape(params.shape),
+        view_values=values[split:].reshape(views.shape[:-1]),
+        view_slopes=slopes[split:].reshape(views.shape),
+        is_exact=is_exact,
+    )
+
+
+def exact_second_moment(trajectory: Trajectory) -> float:
+    """M² = max_{t,i} E‖G_t^i‖² over all paths, gradient units squared: an expectation, so no estimate."""
+    if not trajectory.is_exact:
+        raise ValueError(
+            "trajectory is a sample of paths; its second moment is an estimate from what is tested"
+        )
+    return float(norms_sq(trajectory.grads).mean(axis=0).max())
+
+
+def with_exact_moment(constants: Constants, trajectory: Trajectory) -> Constants:
+    """`constants` with the second moment of the run itself where no bound over all of space is known."""
+    if constants.grad_second_moment is not None or not trajectory.is_exact:
+        return constants
+    return constants._replace(grad_second_moment=exact_second_moment(trajectory))
