@@ -1,0 +1,25 @@
+"""Data sets: loaded from their published formats, fetched, split over workers, fed in batches.
+
+`load(name)` gives a `Dataset` of host arrays; `shard` puts one on the device, split over the workers, for
+oracles that draw their own mini-batches; `batches` feeds it from the host, a batch for each worker at a time;
+`grain_batches` does so for a source of examples that does not fit in memory.
+"""
+
+from elastic_jax.data.dataset import Dataset
+from elastic_jax.data.feeding import batches, grain_batches
+from elastic_jax.data.fetching import fetch
+from elastic_jax.data.libsvm import load_path as load_libsvm
+from elastic_jax.data.loading import load, names
+from elastic_jax.data.splits import partition, shard
+
+__all__ = [
+    "Dataset",
+    "batches",
+    "fetch",
+    "grain_batches",
+    "load",
+    "load_libsvm",
+    "names",
+    "partition",
+    "shard",
+]
