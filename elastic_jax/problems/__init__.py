@@ -12,7 +12,11 @@ from types import ModuleType
 
 from elastic_jax import arguments
 from elastic_jax.problems import cnn as cnn
+from elastic_jax.problems import log_cosh as log_cosh
+from elastic_jax.problems import logistic as logistic
 from elastic_jax.problems import mlp as mlp
+from elastic_jax.problems import nonconvex_logistic as nonconvex_logistic
+from elastic_jax.problems import quadratic as quadratic
 from elastic_jax.problems import resnet as resnet
 from elastic_jax.problems import transformer as transformer
 from elastic_jax.problems import wide_resnet as wide_resnet
