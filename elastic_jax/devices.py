@@ -17,6 +17,8 @@ results.
 
 from __future__ import annotations
 
+import sys
+import types
 from typing import Any, get_args, get_type_hints
 
 import jax
@@ -158,10 +160,9 @@ def gather(tree: PyTree) -> PyTree:
 def _shardings(tree: PyTree, mesh: Mesh, name: str) -> PyTree:
     if not (isinstance(tree, tuple) and hasattr(tree, "_fields")):
         return jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec()), tree)
-    is_stacked = {field: _has_marker(hint) for field, hint in _hints(type(tree)).items()}
     return type(tree)(
         **{
-            field: (_split if is_stacked.get(field, False) else _shardings)(value, mesh, f"{name}.{field}")
+            field: (_split if _is_stacked(type(tree), field) else _shardings)(value, mesh, f"{name}.{field}")
             for field, value in zip(tree._fields, tree, strict=True)
         }
     )
@@ -178,13 +179,19 @@ def _split(tree: PyTree, mesh: Mesh, name: str) -> PyTree:
     return jax.tree_util.tree_map_with_path(of_leaf, tree)
 
 
-def _hints(kind: type) -> dict[str, Any]:
+def _is_stacked(kind: type, field: str) -> bool:
+    """Whether a field of a named tuple is annotated `Stacked`; every annotation is looked at on its own."""
+    annotation = getattr(kind, "__annotations__", {}).get(field)
+    alone = types.SimpleNamespace(__annotations__={field: annotation})
+    names = vars(sys.modules[kind.__module__])
     try:
-        return get_type_hints(kind, include_extras=True)
-    except (
-        NameError
-    ):  # a class of another package, with names that only its type checker sees: none is `Stacked`
-        return {}
+        return _has_marker(get_type_hints(alone, globalns=names, include_extras=True)[field])
+    except NameError:
+        # names that only type checkers see, as inside optax.OptState; `Stacked` itself must never be among
+        # them
+        if "Stacked" in str(annotation):
+            raise
+        return False
 
 
 def _has_marker(hint: Any) -> bool:
@@ -198,7 +205,8 @@ def _put(leaf: Any, sharding: NamedSharding) -> Array:
         wrap = jax.jit(_wrap, static_argnums=1)
         return wrap(_put(jax.random.key_data(leaf), sharding), jax.random.key_impl(leaf))
     if sharding.is_fully_addressable:
-        return jax.device_put(leaf, sharding, may_alias=False)
+        # a copy first: device_put may share the memory of the original, which donation would then delete
+        return jax.device_put(jnp.array(leaf, copy=True), sharding)
     values = np.asarray(leaf)
     return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
 

@@ -147,7 +147,7 @@ def chosen_strategy(oracle: Oracle, views: PyTree, data: PyTree) -> Choice | Non
     bound = oracle.keywords
     k = jax.tree.leaves(views)[0].shape[0]
     num_devices = _num_devices(k, data, bound["strategy"], bound["mesh"])
-    keys = jax.eval_shape(jax.random.split, jax.eval_shape(jax.random.key, 0), k)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), k))
     workers = jax.ShapeDtypeStruct((k,), jnp.int32)
     draw = partial(batches.draw, batch_size=bound["batch_size"], takes_key=bound["takes_key"])
     rows = (views, *jax.eval_shape(draw, keys, data, workers))

@@ -76,23 +76,22 @@ def _examples(leaf: Array, workers: Array | None, chosen: Array) -> Array:
 
 
 def _check_shards(data: PyTree, batch_size: int) -> Shards:
-    shards: Shards = arguments.instance(
-        "data",
-        data,
-        Shards,
-        "with a batch_size the oracle draws from base.Shards(examples [n, m, ...], sizes [n])",
-    )
-    longest = min(jnp.shape(leaf)[1] for leaf in jax.tree.leaves(shards.examples))
+    if not isinstance(data, Shards):  # told without the value, which may be gigabytes
+        raise TypeError(
+            f"data is a {type(data).__name__}; with a batch_size the oracle draws from a base.Shards: "
+            "examples [n, m, ...] and sizes int32[n]"
+        )
+    longest = min(jnp.shape(leaf)[1] for leaf in jax.tree.leaves(data.examples))
     arguments.integer("batch_size", batch_size, low=1, high=longest)
     # under jit the sizes are not known, and of several processes none knows them all
-    is_known = not isinstance(shards.sizes, jax.core.Tracer) and getattr(
-        shards.sizes, "is_fully_addressable", True
+    is_known = not isinstance(data.sizes, jax.core.Tracer) and getattr(
+        data.sizes, "is_fully_addressable", True
     )
-    if is_known and not isinstance(shards.sizes, jax.ShapeDtypeStruct):
-        smallest = int(np.min(np.asarray(shards.sizes)))
+    if is_known and not isinstance(data.sizes, jax.ShapeDtypeStruct):
+        smallest = int(np.min(np.asarray(data.sizes)))
         if batch_size > smallest:
             raise ValueError(
                 f"batch_size = {batch_size} is larger than the smallest shard, which holds {smallest} "
                 f"examples; it must be an integer in [1, {smallest}]"
             )
-    return shards
+    return data

@@ -4,7 +4,7 @@
     unrolled    one after the other in one straight program; the fastest for few convolutional workers on the
                 CPU, but its compile time grows with k
     map         one after the other in a loop; flat compile time, and the memory of one worker
-    pmap        spread over the local devices by `jax.pmap`, "auto" on each
+    pmap        spread over the local devices by `jax.pmap` where their number divides k; "auto" on each
 
 On the CPU convolutions are rewritten after the mapping (see `convolutions`), so that none is left grouped,
 nor in an order that is slow inside loops.
@@ -113,7 +113,7 @@ def pmap(evaluate: Callable[..., Any], rows: tuple[PyTree, ...], num_devices: in
 
 
 def num_pmap_devices(k: int) -> int:
-    """The most local devices over which k workers can be spread evenly.
+    """All local devices, or 1 where k workers cannot be spread over them evenly.
 
     Raises:
         ValueError: where several processes share the work, which pmap cannot.
@@ -122,7 +122,8 @@ def num_pmap_devices(k: int) -> int:
         raise ValueError(
             'strategy = "pmap" spreads workers over the devices of one process; of several, give mesh='
         )
-    return max(count for count in range(1, jax.local_device_count() + 1) if k % count == 0)
+    num_devices = jax.local_device_count()
+    return num_devices if k % num_devices == 0 else 1
 
 
 def _vmap(function: Callable[..., Any], *rows: PyTree) -> Any:

@@ -1,0 +1,434 @@
+"""Stacked oracles: every strategy, the draws, the keys, the choice of a strategy, and the checks."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import trajectories
+
+from elastic_jax import base, devices, oracles
+from elastic_jax.oracles import strategies
+
+NUM_WORKERS = 8
+OPTIONS: dict[str, dict[str, Any]] = {
+    "auto": {},
+    "vmap": {"strategy": "vmap"},
+    "unrolled": {"strategy": "unrolled"},
+    "map": {"strategy": "map"},
+    "pmap": {"strategy": "pmap"},
+    "pmap in groups of 1": {"strategy": "pmap", "chunk": 1},
+    "groups of 3": {"chunk": 3},
+    "unrolled in groups of 4": {"strategy": "unrolled", "chunk": 4},
+    "one group": {"strategy": "vmap", "chunk": 9},
+    "mesh": {"mesh": 4},
+    "mesh of 2, map": {"mesh": 2, "strategy": "map"},
+    "mesh of 2, groups of 3": {"mesh": 2, "strategy": "vmap", "chunk": 3},
+}
+quick_jit = functools.partial(jax.jit, compiler_options=trajectories.QUICK_COMPILER)
+ALL_OPTIONS = pytest.mark.parametrize("options", OPTIONS)
+ACTIVE = {"all": range(NUM_WORKERS), "three": (5, 0, 2), "one": (6,)}
+"""Who may be active."""
+
+
+def build(make: Any, function: Any, options: str, **more: Any) -> base.Oracle:
+    chosen = {**OPTIONS[options], **more}
+    if "mesh" in chosen:
+        chosen["mesh"] = devices.make_mesh(chosen["mesh"])
+    return make(function, **chosen)
+
+
+def call(oracle: base.Oracle, views: Any, data: Any) -> dict[str, Any]:
+    """The results for each set of active workers; worker i has row i of `views` and of the keys."""
+
+    def of_active(active: Any, keys: Any, views: Any, data: Any) -> Any:
+        workers = jnp.array(active, jnp.int32)
+        return oracle(keys[workers], jax.tree.map(lambda leaf: leaf[workers], views), data, workers)
+
+    def of_all(*given: Any) -> Any:
+        return {name: of_active(active, *given) for name, active in ACTIVE.items()}
+
+    return jax.device_get(quick_jit(of_all)(make_keys(), views, data))
+
+
+def make_keys() -> jax.Array:
+    return jax.random.split(jax.random.key(5, impl=trajectories.quick_keys()), NUM_WORKERS)
+
+
+def assert_close(found: Any, expected: Any, tolerance: float) -> None:
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+def views_like(params: Any, key: jax.Array) -> Any:
+    """Different parameters for every worker: [n, ...]."""
+    return jax.tree.map(
+        lambda leaf: leaf[None] + jax.random.normal(key, (NUM_WORKERS, *leaf.shape), leaf.dtype), params
+    )
+
+
+def noisy_loss(params: Any, batch: Any, key: Any) -> Any:
+    hidden = params["first"]["bias"]
+    return trajectories.loss(params, batch) + hidden @ jax.random.normal(key, hidden.shape, hidden.dtype)
+
+
+def one_by_one(function: Any, keys: Any, views: Any, data: Any, active: Any) -> Any:
+    """What an oracle without mini-batches computes, in plain Python."""
+    results = [
+        function(
+            *(jax.tree.map(lambda leaf, worker=worker: leaf[worker], tree) for tree in (views, data, keys))
+        )
+        for worker in active
+    ]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
+
+
+@functools.cache
+def rows(dtype: str) -> Any:
+    """Views, data with a row for each worker, and what Python computes from them."""
+    key = jax.random.key(3)
+    data = trajectories.make_data(dtype).examples
+    data = jax.tree.map(lambda leaf: leaf[:, :6], data)
+    views = views_like(trajectories.make_params(dtype), key)
+    keys, function = make_keys(), quick_jit(jax.value_and_grad(noisy_loss))
+    expected = {name: one_by_one(function, keys, views, data, active) for name, active in ACTIVE.items()}
+    return views, data, expected
+
+
+@pytest.mark.parametrize(
+    ("options", "dtype"),
+    [*((each, "float64") for each in OPTIONS), *((each, "float32") for each in ("unrolled", "map", "mesh"))],
+)
+def test_every_strategy_is_a_loop_over_workers(options, dtype):
+    """Each worker's loss and gradient at its own view, on its own row, with its own key as it is."""
+    views, data, expected = rows(dtype)
+    oracle = build(oracles.from_loss, noisy_loss, options, takes_key=True)
+    assert_close(call(oracle, views, data), expected, trajectories.TOLERANCES[dtype])
+
+
+def tell(params: Any, batch: Any, key: Any) -> Any:
+    """The "gradient" is the batch itself; the loss holds the key."""
+    return jax.random.key_data(key), batch + jnp.zeros_like(batch) * params
+
+
+def telling_data(sizes: Any = (2, 3, 4, 5, 5, 4, 3, 2)) -> base.Shards:
+    """Example j of worker i is 100 i + j; padding is -1."""
+    examples = 100.0 * np.arange(NUM_WORKERS)[:, None] + np.arange(5)
+    examples[np.arange(5) >= np.array(sizes)[:, None]] = -1
+    return base.Shards(jnp.asarray(examples), jnp.array(sizes, jnp.int32))
+
+
+@pytest.fixture(scope="module")
+def told() -> Any:
+    oracle = oracles.from_value_and_grad(tell, batch_size=2, takes_key=True, strategy="vmap")
+    return call(oracle, jnp.zeros(NUM_WORKERS), telling_data())
+
+
+@ALL_OPTIONS
+def test_a_batch_comes_from_the_workers_own_shard(options, told):
+    """Worker i draws examples of shard i, real ones, the same under every strategy; exactly."""
+    oracle = build(oracles.from_value_and_grad, tell, options, batch_size=2, takes_key=True)
+    found = call(oracle, jnp.zeros(NUM_WORKERS), telling_data())
+    sizes = np.asarray(telling_data().sizes)
+    for name, active in ACTIVE.items():
+        batches = found[name][1]
+        assert (batches // 100).tolist() == [[worker] * 2 for worker in active]
+        assert np.all(batches % 100 < sizes[list(active)][:, None])
+    assert jax.tree.all(jax.tree.map(np.array_equal, found, told))
+
+
+def test_a_worker_draws_the_same_whoever_else_is_active(told):
+    """A draw is a function of the worker's key alone."""
+    for name, active in ACTIVE.items():
+        assert jax.tree.all(
+            jax.tree.map(
+                lambda one, every, a=active: np.array_equal(one, every[list(a)]), told[name], told["all"]
+            )
+        )
+
+
+def test_draws_are_uniform_and_with_replacement(key):
+    """Every example of the shard equally often; chi-squared at its 1 - 1e-6 quantile, 4 degrees."""
+    oracle = oracles.from_value_and_grad(tell, batch_size=5, takes_key=True)
+    data = telling_data((5,) * NUM_WORKERS)
+    draw = quick_jit(lambda keys: oracle(keys, jnp.zeros(NUM_WORKERS), data, jnp.arange(NUM_WORKERS))[1])
+    batches = np.asarray(jax.vmap(draw)(jax.random.split(key, (500, NUM_WORKERS))))
+    for worker in range(NUM_WORKERS):
+        counts = np.bincount(batches[:, worker].astype(int).ravel() % 100, minlength=5)
+        assert len(counts) == 5
+        assert np.sum((counts - 500.0) ** 2 / 500.0) < 33.4
+    distinct = np.mean([len(set(batch)) for batch in batches.reshape(-1, 5)])
+    assert abs(distinct - 5 * (1 - 0.8**5)) < 0.1  # 5 without replacement
+
+
+def test_the_functions_key_is_not_the_one_that_drew_the_batch(key):
+    """Without a batch the function has the worker's key; with one, another, each worker its own."""
+    keys, views, workers = jax.random.split(key, NUM_WORKERS), jnp.zeros(NUM_WORKERS), jnp.arange(NUM_WORKERS)
+    given = jax.random.key_data(keys)
+    whole = oracles.from_value_and_grad(tell, takes_key=True)(keys, views, jnp.zeros(NUM_WORKERS), workers)[0]
+    assert np.array_equal(whole, given)
+    drawn, batches = oracles.from_value_and_grad(tell, batch_size=2, takes_key=True)(
+        keys, views, telling_data(), workers
+    )
+    seen = {tuple(row) for row in np.concatenate([drawn, given]).tolist()}
+    assert len(seen) == 2 * NUM_WORKERS
+    indices = [
+        jax.random.randint(jax.random.wrap_key_data(each), (2,), 0, 5, dtype=jnp.int32) for each in drawn
+    ]
+    assert not np.array_equal(np.stack(indices), batches % 100)
+
+
+def convolutional_loss(params: Any, batch: Any) -> Any:
+    images, targets = batch
+    for name, stride in (("first", 1), ("last", 2)):
+        images = jnp.tanh(
+            jax.lax.conv_general_dilated(
+                images, params[name], (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+        )
+    return jnp.mean((images.mean((1, 2)) - targets) ** 2)
+
+
+def convolutional_problem(num_workers: int = NUM_WORKERS) -> Any:
+    draw = np.random.default_rng(4).standard_normal
+    params = {"first": jnp.asarray(draw((3, 3, 2, 3))), "last": jnp.asarray(draw((3, 3, 3, 2)))}
+    return params, (jnp.asarray(draw((num_workers, 2, 6, 6, 2))), jnp.asarray(draw((num_workers, 2, 2))))
+
+
+@pytest.fixture(scope="module")
+def convolved() -> Any:
+    """Views, data and results of a convolutional network, in plain Python."""
+    params, data = convolutional_problem()
+    views = views_like(params, jax.random.key(3))
+
+    def function(params: Any, batch: Any, key: Any) -> Any:
+        return jax.value_and_grad(convolutional_loss)(params, batch)
+
+    keys = make_keys()
+    compiled = quick_jit(function)
+    expected = {name: one_by_one(compiled, keys, views, data, active) for name, active in ACTIVE.items()}
+    return views, data, expected
+
+
+@pytest.mark.parametrize("options", ["auto", "vmap", "unrolled", "map", "pmap", "groups of 3", "mesh"])
+def test_convolutions_are_the_same_under_every_strategy_and_never_grouped(options, convolved):
+    """On the CPU no grouped convolution is left, which would be slow; nor if seeds are vmapped outside."""
+    views, data, expected = convolved
+    oracle = build(oracles.from_loss, convolutional_loss, options)
+    assert_close(call(oracle, views, data), expected, 1e-12)
+    keys, workers = make_keys(), jnp.arange(NUM_WORKERS)
+    seeds = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), views)
+    for function, each in ((oracle, views), (jax.vmap(oracle, (None, 0, None, None)), seeds)):
+        groups = grouped(jax.make_jaxpr(function)(keys, each, data, workers))
+        assert groups
+        assert set(groups) == {"1"}
+
+
+def grouped(jaxpr: Any) -> list[str]:
+    return re.findall(r"(?:feature|batch)_group_count=(\d+)", str(jaxpr))
+
+
+def test_vmap_alone_groups_convolutions(convolved):
+    """Control of the test above: it can see what it forbids."""
+    views, data, _ = convolved
+    assert str(NUM_WORKERS) in grouped(jax.make_jaxpr(jax.vmap(jax.grad(convolutional_loss)))(views, data))
+
+
+@pytest.mark.parametrize("options", ["auto", "mesh"])
+def test_seeds_may_be_vmapped_outside(options, convolved):
+    """Each of two seeds gets what it gets alone, with convolutions too."""
+    views, data, expected = convolved
+    oracle = build(oracles.from_loss, convolutional_loss, options)
+    keys, workers = make_keys(), jnp.arange(NUM_WORKERS)
+    seeds = jax.tree.map(lambda leaf: jnp.stack([leaf[::-1], leaf]), views)
+    both = quick_jit(jax.vmap(oracle, (None, 0, None, None)))(keys, seeds, data, workers)
+    assert_close(jax.device_get(jax.tree.map(lambda leaf: leaf[1], both)), expected["all"], 1e-12)
+
+
+@ALL_OPTIONS
+def test_only_the_rows_of_the_batch_are_read(options):
+    """No intermediate is as large as one shard, whoever is active."""
+    shards = base.Shards(jnp.zeros((NUM_WORKERS, 1000, 3)), jnp.full(NUM_WORKERS, 1000, jnp.int32))
+    oracle = build(oracles.from_value_and_grad, tell, options, batch_size=2, takes_key=True)
+    for active in ACTIVE.values():
+        k = len(active)
+        keys = jax.random.split(jax.random.key(0), k)
+        jaxpr = jax.make_jaxpr(oracle)(keys, jnp.zeros(k), shards, jnp.array(active, jnp.int32))
+        sizes = [
+            out.aval.size
+            for each in strategies._equations(jaxpr.jaxpr)
+            for out in each.outvars
+            if not list(strategies.jaxprs_in_params(each.params))
+        ]
+        assert 0 < max(sizes) < 1000
+
+
+@pytest.mark.parametrize("options", ["vmap", "mesh", "mesh of 2, map"])
+def test_split_data_stays_where_it_is(options):
+    """With data and views split by worker, drawing and evaluating need no communication at all."""
+    oracle = build(oracles.from_loss, trajectories.loss, options, batch_size=2)
+    mesh = devices.make_mesh(OPTIONS[options].get("mesh", 4))
+    views = jax.tree.map(lambda leaf: jnp.stack([leaf] * NUM_WORKERS), trajectories.make_params("float32"))
+    keys = jax.random.split(jax.random.key(0), NUM_WORKERS)
+    keys, views, data = devices.place_data((keys, views, trajectories.make_data("float32")), mesh)
+    workers = devices.replicate(jnp.arange(NUM_WORKERS), mesh)
+    text = jax.jit(oracle).lower(keys, views, data, workers).compile().as_text()
+    assert "num_partitions" in text
+    assert not re.findall(r"(all-gather|all-reduce|collective-permute|all-to-all)\(", text)
+
+
+def test_a_gradient_alone_has_the_loss_zero_or_nan():
+    """So that divergence is found without a loss."""
+    oracle = oracles.from_grad(lambda params, row: {"a": params["a"] * row, "b": params["b"]})
+    views = {"a": jnp.array([[1.0, 2.0], [jnp.inf, 1.0], [1.0, 1.0], [1e308, 1e308]]), "b": jnp.ones(4)}
+    views["b"] = views["b"].at[2].set(jnp.nan)
+    keys, workers = jax.random.split(jax.random.key(0), 4), jnp.arange(4)
+    losses, grads = oracle(keys, views, jnp.ones(4), workers)
+    np.testing.assert_array_equal(losses, [0.0, jnp.nan, jnp.nan, 0.0])
+    np.testing.assert_array_equal(grads["a"], views["a"])
+    only = oracles.from_grad(lambda params, _: params)(
+        keys[:1], jnp.ones((1, 2), jnp.float32), (), workers[:1]
+    )
+    assert [leaf.dtype for leaf in only] == [jnp.float32, jnp.float32]
+
+
+def test_data_without_leaves_is_fine():
+    """An analytic problem may need no data: n is then unknown, and the mesh used where it divides k."""
+    for options in ("auto", "map", "pmap", "groups of 3", "mesh"):
+        oracle = build(oracles.from_grad, lambda params, _: 2 * params, options)
+        for k in (1, 3, 4):
+            result = quick_jit(oracle)(
+                jax.random.split(jax.random.key(0), k), jnp.arange(1.0 * k), (), jnp.arange(k)
+            )
+            np.testing.assert_array_equal(result[1], 2.0 * np.arange(k))
+
+
+def matrix_loss(params: Any, batch: Any) -> Any:
+    return jnp.sum((batch @ params) ** 2)
+
+
+def elementwise_loss(params: Any, batch: Any) -> Any:
+    return jnp.sum(jnp.cos(params - batch))
+
+
+def shapes(k: int, *shape: int) -> Any:
+    return jax.ShapeDtypeStruct((k, *shape), jnp.float32)
+
+
+def convolutional_shapes(k: int) -> Any:
+    params, data = convolutional_problem(k)
+    views = jax.tree.map(lambda leaf: shapes(k, *leaf.shape), params)
+    return views, jax.tree.map(lambda leaf: shapes(*leaf.shape), data)
+
+
+BIG = 2**20
+CHOICES = {
+    "one worker needs no mapping": (matrix_loss, (shapes(1, BIG), shapes(1, 2, BIG)), {}, ("unrolled", 1, 1)),
+    "matrices": (matrix_loss, (shapes(8, 9), shapes(8, 5, 9)), {}, ("vmap", 1, 1)),
+    "large activations": (matrix_loss, (shapes(16, 2), shapes(16, BIG, 2)), {}, ("map", 1, 1)),
+    "large activations in groups": (
+        matrix_loss,
+        (shapes(16, 2), shapes(16, BIG, 2)),
+        {"chunk": 4},
+        ("vmap", 4, 1),
+    ),
+    "large parameters": (matrix_loss, (shapes(16, BIG), shapes(16, 2, BIG)), {}, ("vmap", 1, 1)),
+    "large elementwise": (elementwise_loss, (shapes(16, BIG), shapes(16, BIG)), {}, ("vmap", 1, 1)),
+    "few convolutions": (convolutional_loss, convolutional_shapes(8), {}, ("unrolled", 1, 1)),
+    "many convolutions": (convolutional_loss, convolutional_shapes(9), {}, ("map", 1, 1)),
+    "convolutions in groups": (convolutional_loss, convolutional_shapes(9), {"chunk": 4}, ("unrolled", 3, 1)),
+    "convolutions on a mesh": (convolutional_loss, convolutional_shapes(8), {"mesh": 4}, ("map", 1, 4)),
+    "pmap": (matrix_loss, (shapes(6, 9), shapes(6, 5, 9)), {"strategy": "pmap"}, ("vmap", 1, 1)),
+    "pmap over all": (matrix_loss, (shapes(8, 9), shapes(8, 5, 9)), {"strategy": "pmap"}, ("vmap", 1, 4)),
+    "as was asked": (matrix_loss, (shapes(8, 9), shapes(8, 5, 9)), {"strategy": "map"}, ("map", 1, 1)),
+}
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_auto_chooses_by_the_function_and_the_backend(case, monkeypatch):
+    """The rule of `strategies.resolve`; what is chosen can be recorded."""
+    function, (views, data), options, (strategy, num_groups, num_devices) = CHOICES[case]
+    if "mesh" in options:
+        options = {**options, "mesh": devices.make_mesh(options["mesh"])}
+    oracle = oracles.from_loss(function, **options)
+    spread = None if num_devices == 1 else "shard_map" if "mesh" in options else "pmap"
+    rewrites = function is convolutional_loss
+    expected = oracles.Choice(strategy, num_groups, spread, num_devices, rewrites)
+    assert oracles.chosen_strategy(oracle, views, data) == expected
+    if "strategy" not in options and strategy != "unrolled":
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        elsewhere = oracles.chosen_strategy(oracle, views, data)
+        assert elsewhere.strategy == "vmap"
+        assert not elsewhere.rewrites_convolutions
+
+
+def test_unrolling_stops_where_compilation_would_take_long(monkeypatch):
+    """The number of equations, all workers together, is limited."""
+    oracle = oracles.from_loss(convolutional_loss)
+    monkeypatch.setattr(strategies, "UNROLLED_EQUATIONS", 100)
+    assert oracles.chosen_strategy(oracle, *convolutional_shapes(8)).strategy == "map"
+    assert oracles.chosen_strategy(lambda *_: None, *convolutional_shapes(8)) is None
+
+
+def test_an_oracle_prints_what_it_is():
+    """The function and every option, for a record of a run."""
+    oracle = oracles.from_loss(matrix_loss, batch_size=3, strategy="map")
+    assert "matrix_loss" in repr(oracle)
+    described = base.describe(oracle)
+    assert (described["value_and_grad"], described["batch_size"], described["strategy"]) == (
+        "matrix_loss",
+        3,
+        "map",
+    )
+    assert "elementwise_loss" in repr(oracles.from_grad(elementwise_loss))
+
+
+def ask(k: int = NUM_WORKERS, data: Any = None, **options: Any) -> Any:
+    oracle = oracles.from_loss(elementwise_loss, **options)
+    views = jnp.zeros((k, 1))
+    return oracle(jax.random.split(jax.random.key(0), k), views, data, jnp.arange(k, dtype=jnp.int32))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size = 0 .* >= 1"),
+        ({"batch_size": 2.0}, TypeError, "batch_size = 2.0 is a float"),
+        (
+            {"batch_size": 3, "data": telling_data()},
+            ValueError,
+            "batch_size = 3 .* smallest shard, which holds 2",
+        ),
+        ({"batch_size": 6, "data": telling_data()}, ValueError, r"batch_size = 6 .* \[1, 5\]"),
+        ({"batch_size": 1, "data": jnp.zeros((8, 2))}, TypeError, "data is a ArrayImpl; .*base.Shards"),
+        ({"data": (jnp.zeros(8), jnp.zeros(7))}, ValueError, r"\(8,\), \(7,\).*worker axis first"),
+        ({"strategy": "vamp"}, ValueError, "strategy = 'vamp' is unknown; did you mean 'vmap'?"),
+        ({"chunk": 0}, ValueError, "chunk = 0 .* >= 1"),
+        ({"chunk": 2, "strategy": "map"}, ValueError, "chunk = 2 .* one worker at a time"),
+        ({"takes_key": 1}, TypeError, "takes_key = 1"),
+        ({"mesh": "all"}, TypeError, "mesh = 'all' is a str"),
+        ({"mesh": jax.make_mesh((4,), ("workers",))}, ValueError, "Explicit"),
+        ({"mesh": devices.make_mesh(4), "strategy": "pmap"}, ValueError, "give one of the two"),
+        (
+            {"mesh": devices.make_mesh(4), "k": 6, "data": jnp.zeros(6)},
+            ValueError,
+            r"num_workers = 6 .* 4 devices .* multiple of 4.*make_mesh\(2\)",
+        ),
+    ],
+)
+def test_errors_name_the_argument_its_value_and_what_it_may_be(options, error, message):
+    with pytest.raises(error, match=message):
+        ask(**options)
+
+
+def test_a_function_is_needed():
+    for make, name in ((oracles.from_loss, "loss"), (oracles.from_grad, "grad")):
+        with pytest.raises(TypeError, match=f"{name} = 3 is a int"):
+            make(3)
