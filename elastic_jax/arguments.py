@@ -21,9 +21,10 @@ def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
     valid = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; it must be {valid}")
-    if value < low or (high is not None and value > high):
+    number = int(value)
+    if number < low or (high is not None and number > high):
         raise ValueError(f"{name} = {value!r} is out of range; it must be {valid}")
-    return int(value)
+    return number
 
 
 def real(name: str, value: Any, *, above: float | None = None, low: float | None = None,
@@ -34,7 +35,10 @@ def real(name: str, value: Any, *, above: float | None = None, low: float | None
     valid = " and ".join(["a finite number", *filter(None, limits)])
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; it must be {valid}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the largest float
+        number = math.inf
     inside = (
         math.isfinite(number)
         and (above is None or number > above)
@@ -80,11 +84,14 @@ def function(name: str, value: Any, hint: str) -> Any:
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     """`value`, which must be one of the names `known`; the error proposes the closest one."""
     names = list(known)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; it must be a name, one of "
+                        f"{', '.join(map(repr, names))}")
     if value not in names:
-        close = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
-        closest = f"; did you mean {close[0]!r}?" if close else ""
+        close = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+        closest = f"; did you mean {close[0]!r}?" if close else "."
         raise ValueError(f"{name} = {value!r} is unknown{closest} Known: {', '.join(map(repr, names))}")
-    return str(value)
+    return value
 
 
 def float_params(name: str, params: Any) -> Any:
@@ -99,7 +106,6 @@ def float_params(name: str, params: Any) -> Any:
         where = name + jax.tree_util.keystr(path)
         if not hasattr(leaf, "dtype") and not isinstance(leaf, float):
             raise TypeError(f"{where} is a {type(leaf).__name__}; it must be a floating-point array")
-        dtype = jnp.result_type(leaf)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(f"{where} has dtype {dtype}; it must be a floating-point array")
+        if hasattr(leaf, "dtype") and not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"{where} has dtype {leaf.dtype}; it must be a floating-point array")
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)

@@ -149,7 +149,7 @@ LARGE = 50_000
 
 
 def num_kept(fraction: float, size: int) -> int:
-    """k = ⌈fraction · size⌉, at least 1: the number of entries a sparsifier really keeps."""
+    """K = ⌈fraction · size⌉, at least 1: the number of entries a sparsifier really keeps."""
     return max(1, min(size, math.ceil(fraction * size - 1e-9)))
 
 
@@ -195,7 +195,8 @@ def _encode_leaves(key: Array, message: PyTree, *, compress: Callable[[Array, Ar
 
 
 def _encode_model(key: Array, message: PyTree, *, compress: Callable[[Array, Array], Array]) -> PyTree:
-    flat, unravel = ravel_pytree(message)
+    with jax.numpy_dtype_promotion("standard"):  # leaves may differ in dtype: the widest compresses them all
+        flat, unravel = ravel_pytree(message)
     return unravel(compress(key, flat))
 
 
@@ -293,8 +294,8 @@ def largest(magnitudes: Array, k: int) -> Array:
 
 def _largest_by_digits(magnitudes: Array, k: int) -> Array:
     """The same by radix selection: the k-th largest bit pattern, digit by digit, then the first of its ties."""
-    bits = lax.bitcast_convert_type(magnitudes, jnp.uint64 if magnitudes.dtype == jnp.float64 else jnp.uint32)
-    unsigned = bits.dtype
+    unsigned = jnp.dtype(f"uint{8 * magnitudes.dtype.itemsize}")
+    bits = lax.bitcast_convert_type(magnitudes, unsigned)
     width = 8 * unsigned.itemsize
     prefix, remaining = jnp.zeros((), unsigned), jnp.asarray(k, jnp.int32)
     candidates = jnp.ones(magnitudes.shape, bool)
@@ -305,7 +306,7 @@ def _largest_by_digits(magnitudes: Array, k: int) -> Array:
         digits = ((bits >> unsigned.type(position)) & unsigned.type((1 << digit_bits) - 1)).astype(jnp.int32)
         counts = jnp.zeros(1 << digit_bits, jnp.int32).at[digits].add(candidates.astype(jnp.int32))
         at_least = jnp.cumsum(counts[::-1])[::-1]
-        digit = jnp.sum((at_least >= remaining).astype(jnp.int32)) - 1
+        digit = jnp.sum(at_least >= remaining, dtype=jnp.int32) - 1
         remaining = remaining - (at_least[digit] - counts[digit])
         candidates = candidates & (digits == digit)
         prefix = prefix | (digit.astype(unsigned) << unsigned.type(position))

@@ -20,7 +20,7 @@ PyTree = Any
 
 
 def add(first: PyTree, second: PyTree) -> PyTree:
-    """first + second, leaf by leaf; the leaves keep the dtype of `first`."""
+    """First + second, leaf by leaf; the leaves keep the dtype of `first`."""
     return jax.tree.map(lambda a, b: a + b.astype(a.dtype), first, second)
 
 
@@ -165,7 +165,8 @@ def _take(leaf: Array, index: Array) -> Array:
 
 def _total(parts: list[Array]) -> Array:
     """The sum of scalars or rows over leaves, which may differ in dtype."""
-    dtype = jnp.result_type(*{part.dtype for part in parts}) if len({p.dtype for p in parts}) > 1 else parts[0].dtype
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.result_type(*parts)
     total = parts[0].astype(dtype)
     for part in parts[1:]:
         total = total + part.astype(dtype)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from elastic_jax import base, compressors, stacked
+from elastic_jax import base, compressors, metrics, stacked
 from laws import settings
 from laws.cases import Case
 from laws.settings import STEP_SIZE
@@ -370,21 +369,5 @@ def law_bytes(case: Case) -> None:
     """The state holds no more bytes than the formula in the docstring of `State`."""
     algorithm = case.build()
     state = jax.eval_shape(algorithm.init, jax.random.key(0), settings.params())
-    promised = promised_bytes(case, algorithm)
+    promised = metrics.promised_state_bytes(algorithm, settings.params())
     assert stacked.num_bytes(state) <= promised, f"{stacked.num_bytes(state)} bytes, promised {promised}"
-
-
-def promised_bytes(case: Case, algorithm: base.Algorithm) -> int:
-    """The formula after "Bytes:" in the docstring of `State`, at the values that are bound."""
-    formula = re.search(r"Bytes:\s*(.*?)(?:\.\s|\.?$)", " ".join(case.module.State.__doc__.split()))
-    assert formula, "the docstring of State has no line 'Bytes: formula.'"
-    params = settings.params()
-    optimizer = algorithm.init.keywords.get("optimizer") or algorithm.step.keywords.get("optimizer")
-    bound = {**algorithm.init.keywords, **algorithm.step.keywords}
-    known = {
-        "P": stacked.num_bytes(params),
-        "O": stacked.num_bytes(jax.eval_shape(optimizer.init, params)) if optimizer else 0,
-        "n": algorithm.num_workers,
-        **bound,
-    }
-    return int(eval(formula[1], {"__builtins__": {}}, known))
