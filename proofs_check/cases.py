@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from elastic_jax import algorithms, clocks, compressors, delays
+from elastic_jax import algorithms, arguments, clocks, compressors, delays, problems
 from elastic_jax.base import Algorithm, Constants, Problem
 from proofs_check import planted, two_samples
 from proofs_check import trajectory as trajectories
@@ -34,6 +35,12 @@ NUM_STEPS = 40
 
 NUM_WORKERS_EXACT = 2
 NUM_WORKERS_SAMPLED = 4
+
+SAMPLED_PROBLEMS: Mapping[str, Mapping[str, Any]] = {
+    "quadratic": {"dim": 6},
+    "nonconvex_logistic": {"dim": 4, "num_examples": 32},
+}
+"""Problems of the library that are sampled, {name: arguments of `build`}."""
 
 PARTS: tuple[Mapping[str, Any], ...] = (
     {"compressor": compressors.top_k(0.25), "error_feedback": True},
@@ -141,9 +148,7 @@ def settings() -> list[Setting]:
         takes = inspect.signature(module.build).parameters
         found.append(Setting(name, module.build, {}))
         found += [
-            Setting(f"{name}({', '.join(part)})", module.build, part)
-            for part in PARTS
-            if part.keys() <= takes.keys()
+            Setting(f"{name}({', '.join(part)})", module.build, part) for part in PARTS if part.keys() <= takes.keys()
         ]
     return found
 
@@ -178,9 +183,7 @@ def exact(
             yield from of_runs(setting.name, algorithm, {name: runs[name] for name in names}, step_size)
 
 
-def of_runs(
-    setting: str, algorithm: Algorithm, runs: Mapping[str, Trajectory], step_size: float
-) -> Iterator[Case]:
+def of_runs(setting: str, algorithm: Algorithm, runs: Mapping[str, Trajectory], step_size: float) -> Iterator[Case]:
     """The cases of one setting over all paths."""
     objectives = two_samples.objectives()
     for name, run in runs.items():
@@ -196,10 +199,10 @@ def sampled(
     num_steps: int = NUM_STEPS,
     is_meant: Callable[[Algorithm], bool] = lambda _: True,
 ) -> Iterator[Case]:
-    """Every setting on problems, over seeds.
+    """Every setting on problems of the library with identical workers, over seeds.
 
     Args:
-        names: of the objectives of `two_samples`.
+        names: of `SAMPLED_PROBLEMS`.
         step_size: α.
         num_seeds: S.
         num_steps: T.
@@ -208,10 +211,7 @@ def sampled(
     for setting in settings():
         for name in names:
             problem = _problem(name)
-            with jax.enable_x64(True):
-                algorithm = setting.build(
-                    problem.oracle, num_workers=problem.num_workers, step_size=step_size, **setting.arguments
-                )
+            algorithm = _built_for(setting.name, name, step_size)
             if is_meant(algorithm):
                 run = _sampled_run(setting.name, name, step_size, num_seeds, num_steps)
                 text = f"{setting.name} on {name}, {num_seeds} seeds"
@@ -237,6 +237,21 @@ def dropping(
     """
     algorithm, runs = _dropping_runs(step_size, max_tosses, divisor, is_adaptive)
     yield from of_runs("half lost in odd steps", algorithm, {name: runs[name] for name in names}, step_size)
+
+
+def replicated(problem: Problem, *, num_workers: int) -> Problem:
+    """A problem of one worker, given to many: all have the same data, so that ζ = 0, and f is unchanged.
+
+    Args:
+        problem: of one worker.
+        num_workers: n >= 1.
+    """
+    arguments.integer("problem.num_workers", problem.num_workers, low=1, high=1)
+    return problem._replace(
+        data=jax.tree.map(lambda leaf: jnp.repeat(leaf, num_workers, axis=0), problem.data),
+        constants=problem.constants._replace(heterogeneity=0.0),
+        num_workers=num_workers,
+    )
 
 
 def planted_run(
@@ -270,13 +285,21 @@ def first_setting(is_meant: Callable[[Algorithm], bool], *, step_size: float = S
     raise LookupError("no registered variant declares what the control needs")
 
 
-@functools.cache
 def _built(name: str, step_size: float) -> Algorithm:
+    return _algorithm(name, two_samples.oracle, NUM_WORKERS_EXACT, step_size)
+
+
+def _built_for(name: str, problem_name: str, step_size: float) -> Algorithm:
+    problem = _problem(problem_name)
+    return _algorithm(name, problem.oracle, problem.num_workers, step_size)
+
+
+@functools.cache
+def _algorithm(name: str, oracle: Any, num_workers: int, step_size: float) -> Algorithm:
+    """Kept, so that one compilation serves all problems with the same oracle."""
     setting = _setting(name)
     with jax.enable_x64(True):
-        return setting.build(
-            two_samples.oracle, num_workers=NUM_WORKERS_EXACT, step_size=step_size, **setting.arguments
-        )
+        return setting.build(oracle, num_workers=num_workers, step_size=step_size, **setting.arguments)
 
 
 @functools.cache
@@ -299,21 +322,17 @@ def _dropping_runs(
 
 
 @functools.cache
-def _sampled_run(
-    name: str, problem_name: str, step_size: float, num_seeds: int, num_steps: int
-) -> Trajectory:
-    setting, problem = _setting(name), _problem(problem_name)
-    with jax.enable_x64(True):
-        algorithm = setting.build(
-            problem.oracle, num_workers=problem.num_workers, step_size=step_size, **setting.arguments
-        )
+def _sampled_run(name: str, problem_name: str, step_size: float, num_seeds: int, num_steps: int) -> Trajectory:
+    problem = _problem(problem_name)
+    algorithm = _built_for(name, problem_name, step_size)
     return trajectories.sampled(algorithm, problem, num_steps=num_steps, num_seeds=num_seeds)
 
 
 @functools.cache
 def _problem(name: str) -> Problem:
     with jax.enable_x64(True):
-        return two_samples.problem(name, num_workers=NUM_WORKERS_SAMPLED)
+        alone = problems.problem(name).build(num_workers=1, **SAMPLED_PROBLEMS[name])
+        return replicated(alone, num_workers=NUM_WORKERS_SAMPLED)
 
 
 def _setting(name: str) -> Setting:

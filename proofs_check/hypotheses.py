@@ -13,12 +13,9 @@ from proofs_check.trajectory import Trajectory
 def is_oblivious(trajectory: Trajectory) -> Hypothesis:
     """Who is active, how late and with which weight is the same in all runs, whatever their samples."""
     same = all(
-        bool(np.all(array == array[:1]))
-        for array in (trajectory.workers, trajectory.staleness, trajectory.weights)
+        bool(np.all(array == array[:1])) for array in (trajectory.workers, trajectory.staleness, trajectory.weights)
     )
-    return Hypothesis(
-        "oblivious schedule", same, "workers, staleness and weights do not depend on the samples"
-    )
+    return Hypothesis("oblivious schedule", same, "workers, staleness and weights do not depend on the samples")
 
 
 def is_unbiased(trajectory: Trajectory) -> Hypothesis:
@@ -63,27 +60,21 @@ def is_model(trajectory: Trajectory, step_size: float) -> Hypothesis:
 def is_single(trajectory: Trajectory) -> Hypothesis:
     """One gradient a step, applied whole: k = 1 and no 1/n."""
     holds = trajectory.num_active == 1 and bool(np.all(trajectory.weights == 1))
-    return Hypothesis(
-        "single steps", holds, f"k = {trajectory.num_active}, weights {_values(trajectory.weights)}"
-    )
+    return Hypothesis("single steps", holds, f"k = {trajectory.num_active}, weights {_values(trajectory.weights)}")
 
 
 def is_parallel(trajectory: Trajectory, num_workers: int, *, least: float) -> Hypothesis:
     """At least `least` · n of the n gradients of a step enter x, with weight 1/n whatever the number."""
     declared = np.isclose(trajectory.weights * num_workers, 1, rtol=1e-6) | (trajectory.weights == 0)
     counts = (trajectory.weights != 0).sum(axis=-1)
-    holds = (
-        trajectory.num_active == num_workers and bool(declared.all()) and counts.min() >= least * num_workers
-    )
+    holds = trajectory.num_active == num_workers and bool(declared.all()) and counts.min() >= least * num_workers
     detail = f"k = {trajectory.num_active} of n = {num_workers}, at least {counts.min()} arrive"
     return Hypothesis(f"parallel steps, |I_t| >= {least:g} n, divisor n", holds, detail)
 
 
 def is_homogeneous(constants: Constants) -> Hypothesis:
     """All workers draw from the same distribution: ζ = 0."""
-    return Hypothesis(
-        "identical workers", constants.heterogeneity == 0, f"heterogeneity {constants.heterogeneity}"
-    )
+    return Hypothesis("identical workers", constants.heterogeneity == 0, f"heterogeneity {constants.heterogeneity}")
 
 
 def is_known(constants: Constants, *names: str) -> Hypothesis:

@@ -113,9 +113,7 @@ def _dropping_step(
     )
 
 
-def _understate_staleness(
-    key: Array, state: Any, data: PyTree, *, step: Callable[..., Any]
-) -> tuple[Any, Info]:
+def _understate_staleness(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any]) -> tuple[Any, Info]:
     new_state, info = step(key, state, data)
     return new_state, info._replace(staleness=jnp.maximum(info.staleness - 1, 0))
 

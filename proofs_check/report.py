@@ -42,9 +42,7 @@ def exit_status(checks: Sequence[Check]) -> int:
 
 def as_json(checks: Sequence[Check]) -> str:
     """{"statements": [...]}, one entry for each record."""
-    return json.dumps(
-        {"statements": [record.as_json(check) for check in checks]}, indent=1, ensure_ascii=False
-    )
+    return json.dumps({"statements": [record.as_json(check) for check in checks]}, indent=1, ensure_ascii=False)
 
 
 def write_json(checks: Sequence[Check], path: Path) -> None:
@@ -74,9 +72,7 @@ def table(checks: Sequence[Check], *, is_full: bool = False) -> Table:
         found.add_column(heading)
     groups: dict[tuple[str, ...], list[Check]] = {}
     for check in checks:
-        groups.setdefault((check.id, check.name, check.kind, check.setting if is_full else ""), []).append(
-            check
-        )
+        groups.setdefault((check.id, check.name, check.kind, check.setting if is_full else ""), []).append(check)
     for (id, name, kind, _), members in groups.items():
         found.add_row(id, name, kind, *_row(members))
     return found

@@ -103,30 +103,21 @@ def every_path(
         algorithm: any.
         objectives: all of them run at once.
         max_tosses: a run has as many steps as fit in this many coins, one for each active worker and step;
-            the number
-            of runs is 2 to the number of coins.
+            the number of runs is 2 to the number of coins.
         seed: of the schedule.
     """
     with jax.enable_x64(True):
         named = list(objectives.values())
-        coefficients = jax.tree.map(
-            lambda *leaves: jnp.asarray(np.stack(leaves)), *[o.coefficients for o in named]
-        )
+        coefficients = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *[o.coefficients for o in named])
         starts = jnp.asarray(np.stack([o.start for o in named]))
-        num_active = _num_active(
-            algorithm, starts[0], (named[0].coefficients, jnp.ones(algorithm.num_workers))
-        )
+        num_active = _num_active(algorithm, starts[0], (named[0].coefficients, jnp.ones(algorithm.num_workers)))
         coins_per_step = 1 if num_active == 1 else algorithm.num_workers
         num_steps = max_tosses // coins_per_step
         coins = _all_coins(num_steps, coins_per_step, algorithm.num_workers)
 
         key_schedule, key_samples = jax.random.split(jax.random.key(seed))
-        roll = partial(_roll, algorithm=algorithm, num_steps=num_steps)
-        over_paths = jax.vmap(roll, (None, None, None, None, 0))
-        over_objectives = jax.vmap(over_paths, (None, None, 0, 0, None))
-        seen = jax.device_get(
-            jax.jit(over_objectives)(key_schedule, key_samples, starts, coefficients, coins)
-        )
+        keys = _step_keys(key_schedule, key_samples[None], num_steps=num_steps)[0]
+        seen = jax.device_get(_roll_paths(keys, starts, coefficients, coins, algorithm=algorithm))
         points = np.concatenate([_flat_points(seen.params, 3), _flat_points(seen.info.views, 4)], axis=1)
         values, slopes = jax.device_get(_evaluate_paths(points, coefficients))
     return {
@@ -135,9 +126,7 @@ def every_path(
     }
 
 
-def sampled(
-    algorithm: Algorithm, problem: Problem, *, num_steps: int, num_seeds: int, seed: int = 0
-) -> Trajectory:
+def sampled(algorithm: Algorithm, problem: Problem, *, num_steps: int, num_seeds: int, seed: int = 0) -> Trajectory:
     """A trajectory over seeds of the samples.
 
     Args:
@@ -149,14 +138,11 @@ def sampled(
     """
     with jax.enable_x64(True):
         key_schedule, key_samples, key_params = jax.random.split(jax.random.key(seed), 3)
-        params = jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), problem.init(key_params))
-        roll = partial(_roll, algorithm=algorithm, num_steps=num_steps)
-        over_seeds = jax.jit(jax.vmap(roll, (None, 0, None, None, None)))
-        keys = jax.random.split(key_samples, num_seeds)
-        seen = over_seeds(key_schedule, keys, params, problem.data, None)
-        evaluate = jax.jit(partial(_evaluate_tree, objective=problem.objective))
+        params, data = _double(problem.init(key_params)), _double(problem.data)
+        keys = _step_keys(key_schedule, jax.random.split(key_samples, num_seeds), num_steps=num_steps)
+        seen = _roll_seeds(keys, params, data, algorithm=algorithm)
         parts = [
-            jax.device_get(evaluate(_rows(tree, lead), problem.data))
+            jax.device_get(_evaluate_tree(_rows(tree, lead), data, objective=problem.objective))
             for tree, lead in ((seen.params, 2), (seen.info.views, 3))
         ]
         values, slopes = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -167,34 +153,55 @@ class _Seen(NamedTuple):
     """What is kept of each step."""
 
     params: PyTree
-    info: base.Info
+    info: _Info
     memories: PyTree
 
 
-def _roll(
-    key_schedule: Array,
-    key_samples: Array,
-    params: PyTree,
-    data: PyTree,
-    coins: Array | None,
-    *,
-    algorithm: Algorithm,
-    num_steps: int,
-) -> _Seen:
-    """One run. Coins, if there are any, [T, n], go with the data of their step."""
-    keys = jnp.stack([key_schedule, key_samples])
+class _Info(NamedTuple):
+    """What is measured of `base.Info`; what is not is not computed."""
+
+    workers: Array
+    views: PyTree
+    grads: PyTree
+    updates: PyTree
+    weights: Array
+    staleness: Array
+
+
+def _roll(keys: Array, params: PyTree, data: PyTree, coins: Array | None, *, algorithm: Algorithm) -> _Seen:
+    """One run. keys: key[T + 1, 2], the last for the start; coins, if any, [T, n], go with the data of their step."""
 
     def advance(state: Any, inputs: tuple[Array, Array | None]) -> tuple[Any, _Seen]:
-        step, coin = inputs
-        step_data = data if coin is None else (data, coin)
-        new_state, info = algorithm.step(base.step_key(keys, step), state, step_data)
-        return new_state, _Seen(algorithm.global_params(state), info, getattr(state, "memories", ()))
+        key, coin = inputs
+        new_state, info = algorithm.step(key, state, data if coin is None else (data, coin))
+        measured = _Info(info.workers, info.views, info.grads, info.updates, info.weights, info.staleness)
+        return new_state, _Seen(algorithm.global_params(state), measured, getattr(state, "memories", ()))
 
-    # the steps use the numbers 0 to T - 1
-    state = algorithm.init(jax.random.fold_in(key_schedule, num_steps), params)
-    state, seen = lax.scan(advance, state, (jnp.arange(num_steps, dtype=jnp.int32), coins))
+    state = algorithm.init(keys[-1, 0], params)
+    state, seen = lax.scan(advance, state, (keys[:-1], coins))
     last = algorithm.global_params(state)
     return seen._replace(params=jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), seen.params, last))
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def _roll_paths(keys: Array, starts: Array, data: PyTree, coins: Array, *, algorithm: Algorithm) -> _Seen:
+    """Every objective (axis 0) on every path (axis 1)."""
+    over_paths = jax.vmap(partial(_roll, algorithm=algorithm), (None, None, None, 0))
+    return jax.vmap(over_paths, (None, 0, 0, None))(keys, starts, data, coins)
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def _roll_seeds(keys: Array, params: PyTree, data: PyTree, *, algorithm: Algorithm) -> _Seen:
+    """Every seed of the samples (axis 0)."""
+    return jax.vmap(partial(_roll, algorithm=algorithm), (0, None, None, None))(keys, params, data, None)
+
+
+@partial(jax.jit, static_argnames="num_steps")
+def _step_keys(key_schedule: Array, keys_samples: Array, *, num_steps: int) -> Array:
+    """key[S, T + 1, 2]: the pair of each step as `run` makes it; apart from the runs, so that it compiles once."""
+    pairs = jnp.stack([jnp.broadcast_to(key_schedule, keys_samples.shape), keys_samples], axis=1)
+    over_steps = jax.vmap(base.step_key, (None, 0))
+    return jax.vmap(over_steps, (0, None))(pairs, jnp.arange(num_steps + 1, dtype=jnp.int32))
 
 
 def _all_coins(num_steps: int, coins_per_step: int, num_workers: int) -> Array:
@@ -204,6 +211,13 @@ def _all_coins(num_steps: int, coins_per_step: int, num_workers: int) -> Array:
     bits = (paths[:, None] >> np.arange(num_tosses)[::-1]) & 1
     coins = (2.0 * bits - 1.0).reshape(len(paths), num_steps, coins_per_step)
     return jnp.asarray(np.broadcast_to(coins, (len(paths), num_steps, num_workers)))
+
+
+def _double(tree: PyTree) -> PyTree:
+    """Floating-point leaves in float64."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree
+    )
 
 
 def _num_active(algorithm: Algorithm, params: PyTree, data: PyTree) -> int:
@@ -221,12 +235,11 @@ def _evaluate_paths(points: Array, coefficients: two_samples.Coefficients) -> tu
     return jax.vmap(jax.vmap(value_and_grad, (0, None)), (0, 0))(points, coefficients)
 
 
+@partial(jax.jit, static_argnames="objective")
 def _evaluate_tree(points: PyTree, data: PyTree, *, objective: Any) -> tuple[Array, Array]:
     """F and ∇f at points [N, ...]; one after the other in blocks, since data may be large."""
     values, slopes = lax.map(lambda point: jax.value_and_grad(objective)(point, data), points, batch_size=256)
-    return values, jnp.concatenate(
-        [leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(slopes)], axis=1
-    )
+    return values, jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(slopes)], axis=1)
 
 
 def _rows(tree: PyTree, lead: int) -> PyTree:
@@ -269,9 +282,7 @@ def _trajectory(seen: _Seen, values: np.ndarray, slopes: np.ndarray, *, is_exact
 def exact_second_moment(trajectory: Trajectory) -> float:
     """M² = max_{t,i} E‖G_t^i‖² over all paths, gradient units squared: an expectation, so no estimate."""
     if not trajectory.is_exact:
-        raise ValueError(
-            "trajectory is a sample of paths; its second moment is an estimate from what is tested"
-        )
+        raise ValueError("trajectory is a sample of paths; its second moment is an estimate from what is tested")
     return float(norms_sq(trajectory.grads).mean(axis=0).max())
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from elastic_jax import arguments
-from elastic_jax.base import Constants, Problem
+from elastic_jax.base import Constants
 
 NUM_COORDINATES = 4
 
@@ -53,16 +53,14 @@ def sample_loss(params: Array, coefficients: Coefficients, coin: Array) -> Array
     square = params * params
     terms = (
         0.5 * coefficients.curvature * square
-        + coefficients.log_cosh * (jnp.logaddexp(params, -params) - jnp.log(2.0))
+        + coefficients.log_cosh * jnp.log(jnp.cosh(params))
         + coefficients.rational * square / (1 + square)
         + (coefficients.slope + coin * coefficients.offset) * params
     )
     return jnp.sum(terms)
 
 
-def oracle(
-    keys: Array, views: Array, data: tuple[Coefficients, Array], workers: Array
-) -> tuple[Array, Array]:
+def oracle(keys: Array, views: Array, data: tuple[Coefficients, Array], workers: Array) -> tuple[Array, Array]:
     """The stacked oracle: worker i uses the coin `data[1][i]`; the keys are not used."""
     del keys
     coefficients, coins = data
@@ -74,45 +72,9 @@ def objective(params: Array, coefficients: Coefficients) -> Array:
     return sample_loss(params, coefficients, jnp.zeros((), params.dtype))
 
 
-def problem(name: str, *, num_workers: int) -> Problem:
-    """An objective as a `base.Problem`, whose oracle tosses the coin with the key of each worker.
-
-    Args:
-        name: of `objectives()`.
-        num_workers: n >= 1; all of them are alike.
-    """
-    chosen = objectives()[arguments.one_of("objective", name, _MAKERS)]
-    return Problem(
-        oracle=_tossing_oracle,
-        init=partial(_start, start=chosen.start),
-        data=jax.tree.map(jnp.asarray, chosen.coefficients),
-        objective=objective,
-        evaluate=_nothing_held_out,
-        constants=chosen.constants,
-        num_workers=num_workers,
-    )
-
-
 def objectives() -> Mapping[str, Objective]:
     """{name: objective}: each is there because some statement is tight, or can fail, on it."""
     return {name: make() for name, make in _MAKERS.items()}
-
-
-def _tossing_oracle(keys: Array, views: Array, data: Coefficients, workers: Array) -> tuple[Array, Array]:
-    """`oracle` with the coins of the active workers drawn from their keys."""
-    del workers
-    coins = jax.vmap(partial(jax.random.rademacher, shape=(), dtype=views.dtype))(keys)
-    return jax.vmap(jax.value_and_grad(sample_loss), (0, None, 0))(views, data, coins)
-
-
-def _start(key: Array, *, start: np.ndarray) -> Array:
-    del key
-    return jnp.asarray(start)
-
-
-def _nothing_held_out(params: Array) -> dict[str, Array]:
-    del params
-    return {}
 
 
 def _make(
@@ -157,7 +119,6 @@ _MAKERS = {
     "log_cosh": partial(_make, curvature=(0.5,) * NUM_COORDINATES, log_cosh=1.5),
     # not convex, and its gradients are bounded: M is certified
     "rational": partial(_make, rational=1.0),
-    # all gradients are parallel and all their entries equal: delays and top-k lose all that they are allowed
-    # to
-    "linear": partial(_make, slope=1.0, offset=(0.1,) * NUM_COORDINATES),
+    # all gradients are the same and all their entries equal: delays and top-k lose all that they may
+    "linear": partial(_make, slope=1.0, offset=(0.0,) * NUM_COORDINATES),
 }

@@ -47,7 +47,7 @@ def check(
         num_steps: T of the sampled runs.
     """
     exact = cases.exact(("rational", "linear", "quadratic"), step_size=step_size, max_tosses=max_tosses)
-    sampled = cases.sampled(("rational",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps)
+    sampled = cases.sampled(("nonconvex_logistic",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps)
     return [_judge(case) for found in (exact, sampled) for case in found]
 
 

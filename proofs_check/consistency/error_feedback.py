@@ -60,7 +60,7 @@ def check(
         is_meant=has_error_feedback,
     )
     sampled = cases.sampled(
-        ("rational", "linear"),
+        ("nonconvex_logistic",),
         step_size=step_size,
         num_seeds=num_seeds,
         num_steps=num_steps,
@@ -133,6 +133,4 @@ def _compare(case: Case, form: Callable[[float, np.ndarray], np.ndarray], lost: 
     assert lost is not None
     constants = form(lost, np.arange(run.num_steps, dtype=np.float64))
     claimed = case.step_size**2 * second_moment * constants[None, :, None] ** 2
-    return statistics.at_most(
-        run.distances_sq, np.broadcast_to(claimed, run.distances_sq.shape), is_exact=run.is_exact
-    )
+    return statistics.at_most(run.distances_sq, np.broadcast_to(claimed, run.distances_sq.shape), is_exact=run.is_exact)

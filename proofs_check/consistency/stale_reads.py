@@ -8,7 +8,7 @@ Setting
 Statement (EC:E2, tight)
     transient:  E‖x_t - v_t^i‖² <= α² (s_t^i)² M²                                   for all t and i,
     uniform:    E‖x_t - v_t^i‖² <= α² τ² M², that is B = τ M.
-    Attained in the limit where all gradients are parallel and without noise, and by s = 1 in single steps.
+    Attained where all gradients are the same, and by s = 1 in single steps.
 
 Why
     EC:I2 and Minkowski's inequality in L²: ‖Σ_{r=t-s}^{t-1} Σ_j w_r^j G_r^j‖ <= Σ_r Σ_j w_r^j ‖G_r^j‖ <= s M,
@@ -55,7 +55,7 @@ def check(
         is_meant=reads_are_stale,
     )
     sampled = cases.sampled(
-        ("rational",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps, is_meant=reads_are_stale
+        ("nonconvex_logistic",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps, is_meant=reads_are_stale
     )
     return [one for found in (exact, sampled) for case in found for one in _judge(case)]
 

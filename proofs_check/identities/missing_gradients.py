@@ -66,6 +66,4 @@ def _compare(case: Case) -> Comparison:
     steps = np.arange(run.num_steps)[None, :, None]
     runs = np.arange(run.num_runs)[:, None, None]
     missing = generated[:, :-1, None] - generated[runs, steps - run.staleness]
-    return statistics.equal(
-        generated[:, :-1, None] - run.views, missing, scale=run.scale, axes=("run", "t", "i")
-    )
+    return statistics.equal(generated[:, :-1, None] - run.views, missing, scale=run.scale, axes=("run", "t", "i"))

@@ -43,9 +43,7 @@ def check(*, step_size: float = cases.STEP_SIZE, max_tosses: int = cases.MAX_TOS
         step_size: α > 0.
         max_tosses: coins of one run.
     """
-    found = cases.exact(
-        ("rational",), step_size=step_size, max_tosses=max_tosses, is_meant=has_error_feedback
-    )
+    found = cases.exact(("rational",), step_size=step_size, max_tosses=max_tosses, is_meant=has_error_feedback)
     return [_judge(case) for case in found]
 
 

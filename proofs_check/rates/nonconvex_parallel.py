@@ -61,7 +61,7 @@ def check(
     names = ("isotropic", "rational", "quadratic")
     exact = cases.exact(names, step_size=step_size, max_tosses=max_tosses)
     dropping = cases.dropping(names, step_size=step_size, max_tosses=max_tosses)
-    sampled = cases.sampled(("rational",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps)
+    sampled = cases.sampled(("nonconvex_logistic",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps)
     found = [case for run in (exact, dropping, sampled) for case in run if case.is_parallel]
     return [one for case in found for one in _judge(case)]
 
@@ -118,16 +118,12 @@ def _per_step(case: Case) -> Comparison:
     a = case.step_size * count / n
     mean_slope = np.einsum("stk,stkd->std", heard, run.view_slopes) / count[..., None]
     descent = (
-        np.diff(run.values, axis=1)
-        + a / 2 * norms_sq(run.slopes[:, :-1])
-        + a / 2 * (1 - a * L) * norms_sq(mean_slope)
+        np.diff(run.values, axis=1) + a / 2 * norms_sq(run.slopes[:, :-1]) + a / 2 * (1 - a * L) * norms_sq(mean_slope)
     )
     mean_distance_sq = (heard * run.distances_sq).sum(axis=-1) / count
     noise = (heard * norms_sq(run.noises)).sum(axis=-1) / n**2
     errors = a * L**2 / 2 * mean_distance_sq + case.step_size**2 * L / 2 * noise
-    return statistics.at_most(
-        descent, errors, is_exact=run.is_exact, scale=np.abs(run.values).max(), axes=("t",)
-    )
+    return statistics.at_most(descent, errors, is_exact=run.is_exact, scale=np.abs(run.values).max(), axes=("t",))
 
 
 def _summed(case: Case, *, is_measured: bool) -> Comparison:

@@ -57,7 +57,7 @@ def check(
         num_steps: T of the sampled runs.
     """
     exact = cases.exact(("isotropic", "rational", "quadratic"), step_size=step_size, max_tosses=max_tosses)
-    sampled = cases.sampled(("rational",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps)
+    sampled = cases.sampled(("nonconvex_logistic",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps)
     found = [case for run in (exact, sampled) for case in run if case.is_single]
     return [one for case in found for one in _judge(case)]
 
@@ -112,9 +112,7 @@ def _per_step(case: Case) -> Comparison:
         + a / 2 * (1 - a * L) * norms_sq(run.view_slopes[:, :, 0])
     )
     errors = a * L**2 / 2 * run.distances_sq[:, :, 0] + a**2 * L / 2 * norms_sq(run.noises[:, :, 0])
-    return statistics.at_most(
-        descent, errors, is_exact=run.is_exact, scale=np.abs(run.values).max(), axes=("t",)
-    )
+    return statistics.at_most(descent, errors, is_exact=run.is_exact, scale=np.abs(run.values).max(), axes=("t",))
 
 
 def _summed(case: Case, *, is_measured: bool) -> Comparison:
@@ -134,7 +132,5 @@ def _paper(case: Case) -> Comparison:
     L, noise = case.known("smoothness", "grad_variance")
     constant_sq = run.distances_sq[:, :, 0].mean(axis=1) / a**2
     gap = run.values[:, 0] - case.known("optimal_value")[0]
-    claimed = (
-        4 * gap / (a * run.num_steps) + (2 * a**2 * L**2 + 6 * a**3 * L**3) * constant_sq + 6 * a * L * noise
-    )
+    claimed = 4 * gap / (a * run.num_steps) + (2 * a**2 * L**2 + 6 * a**3 * L**3) * constant_sq + 6 * a * L * noise
     return statistics.at_most(norms_sq(run.slopes[:, :-1]).mean(axis=1), claimed, is_exact=run.is_exact)

@@ -137,8 +137,8 @@ def _paper(case: Case) -> Comparison:
     run, a = case.trajectory, case.step_size
     L, c = case.known("smoothness", "strong_convexity")
     distances_sq = case.optimum_distances_sq
-    errors = (2 * a * L**2 / c + 3 * a**2 * L**2) * run.distances_sq[:, :, 0] + 3 * a**2 * case.known(
-        "grad_variance"
-    )[0]
+    errors = (2 * a * L**2 / c + 3 * a**2 * L**2) * run.distances_sq[:, :, 0] + 3 * a**2 * case.known("grad_variance")[
+        0
+    ]
     claimed = (1 - a * c / 2) * distances_sq[:, :-1] + errors
     return statistics.at_most(distances_sq[:, 1:], claimed, is_exact=run.is_exact, axes=("t",))

@@ -1,0 +1,112 @@
+"""Every statement of the theory holds, and notices every bug that is planted for it."""
+
+import inspect
+import json
+import re
+
+import pytest
+
+import proofs_check
+from proofs_check import record, report
+
+STATEMENTS = proofs_check.statements()
+
+
+@pytest.fixture(scope="module")
+def checks():
+    """The records of each statement, made once."""
+    made = {}
+
+    def of(id):
+        if id not in made:
+            made[id] = STATEMENTS[id].check()
+        return made[id]
+
+    return of
+
+
+@pytest.mark.parametrize("id", STATEMENTS)
+def test_a_statement_holds_wherever_its_hypotheses_do(id, checks):
+    """No setting violates it, and it held, neither skipped nor vacuous, in at least one."""
+    found = checks(id)
+    violated = [(c.setting, c.name, c.measured, c.claimed, c.where) for c in found if c.verdict == "violated"]
+    assert not violated
+    for name in {c.name for c in found}:
+        assert any(c.verdict == "holds" for c in found if c.name == name), name
+
+
+@pytest.mark.parametrize("id", STATEMENTS)
+def test_every_planted_bug_is_noticed(id):
+    """A statement has at least one control, and each trips."""
+    controls = STATEMENTS[id].control()
+    assert controls
+    assert [c.setting for c in controls if not c.control_tripped] == []
+
+
+@pytest.mark.parametrize("id", STATEMENTS)
+def test_a_tight_form_is_attained(id, checks):
+    """A form that is called tight has a setting, without statistical error, where both sides agree to 1e-9."""
+    found = checks(id)
+    for name in {c.name for c in found if c.kind == "tight"}:
+        ratios = [c.ratio for c in found if c.name == name and c.is_exact and c.ratio is not None]
+        assert max(ratios) == pytest.approx(1, abs=1e-9), name
+
+
+@pytest.mark.parametrize("id", STATEMENTS)
+def test_what_is_skipped_says_why(id, checks):
+    """A skipped record names a failed hypothesis and carries no numbers; any other has all hypotheses."""
+    for check in checks(id):
+        failed = [h for h in check.hypotheses if not h.holds]
+        assert (check.verdict == "skipped") == bool(failed)
+        if failed:
+            assert check.reason
+            assert check.measured is check.claimed is check.ratio is None
+
+
+@pytest.mark.parametrize("id", STATEMENTS)
+def test_a_statement_is_documented(id):
+    """The docstring has the four headings, the number and the kind; all constants of `check` have defaults."""
+    module = STATEMENTS[id]
+    for heading in ("Setting", "Statement", "Why", "Source"):
+        assert re.search(rf"^{heading}\b", module.__doc__, re.MULTILINE), heading
+    assert module.__doc__.startswith(id)
+    assert any(kind in module.__doc__ for kind in record.KINDS)
+    for parameter in inspect.signature(module.check).parameters.values():
+        assert parameter.default is not inspect.Parameter.empty
+
+
+def test_the_registry_variants_are_all_tried(checks):
+    """EC:I1 tries every registered variant on its defaults, and skips none that sends everything."""
+    from elastic_jax import algorithms
+
+    settings = {c.setting.split(" on ")[0]: c for c in checks("EC:I1")}
+    assert set(algorithms.variants()) <= set(settings)
+    assert settings["synchronous_sgd"].verdict == "holds"
+
+
+@pytest.mark.parametrize("id", ["EC:T2.1", "EC:T2.2", "EC:T2.3", "EC:T2.4"])
+def test_a_step_size_above_every_cap_skips_the_whole_theorem(id):
+    """With α = 1 the guard skips each setting of each form: nothing passes, nothing is violated."""
+    found = STATEMENTS[id].check(step_size=1.0, max_tosses=2, num_seeds=2, num_steps=2)
+    assert {c.verdict for c in found} == {"skipped"}
+    assert all(any("α <=" in h.name and not h.holds for h in c.hypotheses) for c in found)
+
+
+def test_an_unknown_id_proposes_the_closest():
+    """A misspelt id is a `ValueError` that names the closest one."""
+    with pytest.raises(ValueError, match=r"'EC:T2\.11' is unknown; did you mean 'EC:T2\.1'"):
+        report.prove(["EC:T2.11"])
+
+
+def test_prove_reports_what_it_found():
+    """The JSON is plain data with every field of the record; the exit status is 0 only if all went well."""
+    found = report.prove(["EC:I7"])
+    written = json.loads(report.as_json(found))["statements"]
+    assert len(written) == len(found)
+    assert set(written[0]) == set(record.Check._fields)
+    assert report.exit_status(found) == 0
+    assert report.table(found).row_count == 1
+    assert report.exit_status([found[0]._replace(verdict="violated")]) == 1
+    assert report.exit_status([found[0]._replace(control_tripped=False)]) == 1
+    assert report.exit_status([found[0]._replace(verdict="skipped")]) == 1
+    assert report.exit_status([]) == 1
