@@ -55,9 +55,7 @@ class Transformer(nn.Module):
 
     def setup(self) -> None:
         """Name the layers."""
-        self.embedding = nn.Embed(
-            self.num_tokens, self.width, embedding_init=nn.initializers.normal(self.width**-0.5)
-        )
+        self.embedding = nn.Embed(self.num_tokens, self.width, embedding_init=nn.initializers.normal(self.width**-0.5))
         self.encoder = [Layer(self.num_heads, self.hidden_width) for _ in range(self.num_layers)]
         self.decoder = [Layer(self.num_heads, self.hidden_width) for _ in range(self.num_layers)]
         self.encoder_norm = nn.LayerNorm()
@@ -96,9 +94,7 @@ class Transformer(nn.Module):
 
 def _attend_to_words(queries: Array, sources: Array) -> Array:
     """Each query [b, t] sees what is not padding of sources [b, s]: bool[b, 1, t, s]."""
-    return nn.make_attention_mask(
-        jnp.ones_like(queries, bool), sources != PADDING, jnp.logical_and, dtype=bool
-    )
+    return nn.make_attention_mask(jnp.ones_like(queries, bool), sources != PADDING, jnp.logical_and, dtype=bool)
 
 
 class Layer(nn.Module):
@@ -116,9 +112,7 @@ class Layer(nn.Module):
         hidden = hidden + nn.MultiHeadDotProductAttention(self.num_heads)(normed, normed, mask=mask)
         if memory is not None:
             normed = nn.LayerNorm()(hidden)
-            hidden = hidden + nn.MultiHeadDotProductAttention(self.num_heads)(
-                normed, memory, mask=memory_mask
-            )
+            hidden = hidden + nn.MultiHeadDotProductAttention(self.num_heads)(normed, memory, mask=memory_mask)
         inner = nn.relu(nn.Dense(self.hidden_width)(nn.LayerNorm()(hidden)))
         return hidden + nn.Dense(hidden.shape[-1])(inner)
 
@@ -170,7 +164,8 @@ def translate(params: Params, sources: Array, *, module: Transformer, max_length
 
     def write(before: Array, place: Array) -> tuple[Array, None]:
         logits = lax.dynamic_index_in_dim(run("decode", memory, sources, before), place, 1, keepdims=False)
-        token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        # a sentence holds words and END; PADDING and START are what the model cannot mean
+        token = jnp.argmax(logits.at[:, jnp.array([PADDING, START])].set(-jnp.inf), axis=-1).astype(jnp.int32)
         last = lax.dynamic_index_in_dim(before, place, 1, keepdims=False)
         token = jnp.where((last == END) | (last == PADDING), PADDING, token)
         return lax.dynamic_update_index_in_dim(before, token, place + 1, 1), None
