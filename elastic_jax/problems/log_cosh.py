@@ -24,7 +24,7 @@ from elastic_jax.problems import finite_sum, logistic
 def build(
     *,
     num_workers: int,
-    dataset: data.Dataset | None = None,
+    dataset: finite_sum.Source | None = None,
     batch_size: int = 1,
     num_examples: int = 256,
     dim: int = 10,
@@ -39,7 +39,8 @@ def build(
 
     Args:
         num_workers: n >= 1.
-        dataset: of `data`; its targets, labels too, are what is regressed on. Default synthetic examples.
+        dataset: of `data`, or a pair of arrays (inputs [m, ...], targets [m]); the targets, labels too, are what
+            is regressed on. Default synthetic examples.
         batch_size: >= 1, examples of a mini-batch of one worker.
         num_examples: >= n, of the synthetic data.
         dim: >= 1, of the synthetic data.
@@ -51,11 +52,17 @@ def build(
         mesh: see `oracles.from_loss`.
 
     Returns:
-        A problem with params [d]; x* and f* are computed where the features span the space and d is at most
-        `finite_sum.LARGEST_SOLVED`, else f* is the lower bound 0.
+        A problem with params [d]; x* and f* are computed where the features span the space and the data are
+        no larger than `finite_sum.LARGEST_SOLVED`, else f* is the lower bound 0.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and its range.
+
+    Example:
+        >>> from elastic_jax.problems import log_cosh
+        >>> problem = log_cosh.build(num_workers=1, dataset=([[2.0], [2.0]], [3.0, 1.0]))
+        >>> print(problem.constants.optimum, problem.constants.grad_second_moment)
+        [1.] 4.0
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
     batch_size = arguments.integer("batch_size", batch_size, low=1)
@@ -67,19 +74,15 @@ def build(
     )
     size = found.features.shape[1]
     spans = np.linalg.matrix_rank(found.features) == size
-    optimum, value = finite_sum.minimise(loss, shards, jnp.zeros(size)) if spans else (None, None)
-    tests = (
-        None
-        if found.test_features is None
-        else (jnp.asarray(found.test_features), jnp.asarray(found.test_targets, found.features.dtype))
-    )
+    optimum, value = finite_sum.minimise_if_small(loss, shards, (size,)) if spans else (None, None)
+    held_out = found.held_out and (found.held_out[0], found.held_out[1].astype(found.features.dtype))
     return Problem(
         oracle=oracles.from_loss(loss, batch_size=batch_size, strategy=strategy, chunk=chunk, mesh=mesh),
         init=partial(finite_sum.zeros, shape=(size,)),
         data=shards,
         objective=partial(finite_sum.objective, loss=loss),
-        evaluate=partial(finite_sum.held_out, batch=tests, measure=measure),
-        constants=logistic.certified(shards, 1.0, 1.0, 0.0, None, batch_size)._replace(
+        evaluate=partial(finite_sum.held_out, batch=held_out, measure=measure),
+        constants=logistic.certified(shards, slope_sq=1.0, curvature=1.0, batch_size=batch_size)._replace(
             optimum=optimum, optimal_value=0.0 if value is None else value
         ),
         num_workers=num_workers,

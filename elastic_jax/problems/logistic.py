@@ -26,7 +26,7 @@ from elastic_jax.problems import finite_sum
 def build(
     *,
     num_workers: int,
-    dataset: data.Dataset | None = None,
+    dataset: finite_sum.Source | None = None,
     reg: float = 1e-2,
     radius: float | None = None,
     batch_size: int = 1,
@@ -44,7 +44,8 @@ def build(
 
     Args:
         num_workers: n >= 1.
-        dataset: of `data`, with integer targets; default synthetic examples.
+        dataset: of `data`, with integer targets, or a pair of arrays (inputs [m, ...], labels int[m]); default
+            synthetic examples.
         reg: >= 0, the coefficient of ½ ‖x‖².
         radius: R > 0: M² is certified for ‖x‖ <= R. Without it M² is known only if reg is 0.
         batch_size: >= 1, examples of a mini-batch of one worker.
@@ -59,22 +60,30 @@ def build(
         mesh: see `oracles.from_loss`.
 
     Returns:
-        A problem with params [d] or [d, C]; x* and f* are computed up to `finite_sum.LARGEST_SOLVED` parameters,
-        where the minimum exists (reg > 0).
+        A problem with params [d] or [d, C]; x* and f* are computed where there is a minimum (reg > 0) and the
+        data are no larger than `finite_sum.LARGEST_SOLVED`, else f* is the lower bound 0.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and its range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from elastic_jax.problems import logistic
+        >>> features = [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]
+        >>> problem = logistic.build(num_workers=1, dataset=(features, [1, 0, 1, 0]), reg=0.125)
+        >>> print(problem.constants.smoothness, problem.constants.grad_variance)
+        0.25 1.0
+        >>> print(f"{problem.objective(jnp.zeros(2), problem.data):.4f}", f"{problem.constants.optimal_value:.4f}")
+        0.6931 0.4379
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
     batch_size = arguments.integer("batch_size", batch_size, low=1)
     reg = arguments.real("reg", reg, low=0.0)
     radius = None if radius is None else arguments.real("radius", radius, above=0.0)
     arguments.integer("num_classes", num_classes, low=2)
-    found = finite_sum.examples(
-        dataset, num_examples=num_examples, dim=dim, num_classes=num_classes, seed=seed
-    )
+    found = finite_sum.examples(dataset, num_examples=num_examples, dim=dim, num_classes=num_classes, seed=seed)
     if found.num_classes < 2:
-        raise ValueError(f"dataset = {dataset!r:.60} has real targets; it must have at least 2 classes")
+        raise ValueError(f"dataset has {found.num_classes} classes; it must have at least 2, with integer targets")
     shards = data.shard(
         (found.features, found.targets),
         num_workers=num_workers,
@@ -86,22 +95,21 @@ def build(
     is_binary = found.num_classes == 2
     shape = (found.features.shape[1],) if is_binary else (found.features.shape[1], found.num_classes)
     loss = partial(binary_loss if is_binary else multinomial_loss, reg=reg)
-    start = jnp.zeros(shape)
-    optimum, value = finite_sum.minimise(loss, shards, start) if reg > 0 else (None, 0.0)
-    tests = (
-        None
-        if found.test_features is None
-        else (jnp.asarray(found.test_features), jnp.asarray(found.test_targets))
-    )
+    optimum, value = finite_sum.minimise_if_small(loss, shards, shape) if reg > 0 else (None, None)
     return Problem(
         oracle=oracles.from_loss(loss, batch_size=batch_size, strategy=strategy, chunk=chunk, mesh=mesh),
         init=partial(finite_sum.zeros, shape=shape),
         data=shards,
         objective=partial(finite_sum.objective, loss=loss),
-        evaluate=partial(finite_sum.held_out, batch=tests, measure=partial(measure, loss=loss)),
+        evaluate=partial(finite_sum.held_out, batch=found.held_out, measure=partial(measure, loss=loss)),
         constants=certified(
-            shards, 1.0 if is_binary else 2.0, 0.25 if is_binary else 0.5, reg, radius, batch_size
-        )._replace(optimum=optimum, optimal_value=value if value is not None else 0.0),
+            shards,
+            slope_sq=1.0 if is_binary else 2.0,
+            curvature=0.25 if is_binary else 0.5,
+            reg=reg,
+            radius=radius,
+            batch_size=batch_size,
+        )._replace(optimum=optimum, optimal_value=0.0 if value is None else value),
         num_workers=num_workers,
     )
 
@@ -126,26 +134,26 @@ def measure(params: Params, batch: PyTree, *, loss: finite_sum.Loss) -> dict[str
     """Accuracy and loss on held-out examples."""
     features, labels = batch
     scores = features.astype(params.dtype) @ params
-    guesses = (
-        (scores > 0).astype(labels.dtype)
-        if params.ndim == 1
-        else jnp.argmax(scores, axis=1).astype(labels.dtype)
-    )
+    guesses = (scores > 0).astype(labels.dtype) if params.ndim == 1 else jnp.argmax(scores, axis=1).astype(labels.dtype)
     accuracy = jnp.mean((guesses == labels).astype(params.dtype))
     return {"test_accuracy": accuracy, "test_loss": loss(params, batch)}
 
 
 def certified(
-    shards: Shards,
-    gradient_factor: float,
-    curvature: float,
-    reg: float,
-    radius: float | None,
-    batch_size: int,
+    shards: Shards, *, slope_sq: float, curvature: float, reg: float = 0.0, radius: float | None = None, batch_size: int
 ) -> Constants:
-    """The constants of the module's docstring; `gradient_factor` is h, `curvature` bounds the second derivative."""
+    """Certified constants of a loss of aᵀx, plus (reg/2) ‖x‖²; x* and f* are left open.
+
+    Args:
+        shards: features first.
+        slope_sq: h, the largest ‖loss'‖², a derivative with respect to aᵀx.
+        curvature: the largest eigenvalue of loss''.
+        reg: >= 0.
+        radius: of the ball in which M² is certified; None: everywhere, which it can be only for reg = 0.
+        batch_size: >= 1.
+    """
     features = finite_sum.shard_features(shards)
-    means = np.array([gradient_factor * finite_sum.row_norms_sq(rows).mean() for rows in features])
+    means = np.array([slope_sq * finite_sum.row_norms_sq(rows).mean() for rows in features])
     reach = 0.0 if reg == 0 else None if radius is None else reg * radius
     return Constants(
         smoothness=curvature * max(finite_sum.gram_eigenvalue(rows) for rows in features) + reg,

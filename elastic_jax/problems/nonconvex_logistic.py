@@ -18,7 +18,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from elastic_jax import arguments, data, oracles
@@ -32,7 +31,7 @@ STEEPEST = 3 * math.sqrt(3) / 8
 def build(
     *,
     num_workers: int,
-    dataset: data.Dataset | None = None,
+    dataset: finite_sum.Source | None = None,
     reg: float = 0.1,
     batch_size: int = 1,
     num_examples: int = 256,
@@ -48,7 +47,8 @@ def build(
 
     Args:
         num_workers: n >= 1.
-        dataset: of `data`, with two classes; default synthetic examples.
+        dataset: of `data`, with two classes, or a pair of arrays (inputs [m, ...], labels int[m] of 0 and 1);
+            default synthetic examples.
         reg: >= 0, the coefficient of the non-convex term.
         batch_size: >= 1, examples of a mini-batch of one worker.
         num_examples: >= n, of the synthetic data.
@@ -65,13 +65,20 @@ def build(
 
     Raises:
         TypeError, ValueError: naming the argument, its value and its range.
+
+    Example:
+        >>> from elastic_jax.problems import nonconvex_logistic
+        >>> features = [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]
+        >>> problem = nonconvex_logistic.build(num_workers=1, dataset=(features, [1, 0, 1, 0]), reg=0.25)
+        >>> print(problem.constants.smoothness, problem.constants.strong_convexity)
+        0.625 None
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
     batch_size = arguments.integer("batch_size", batch_size, low=1)
     reg = arguments.real("reg", reg, low=0.0)
     found = finite_sum.examples(dataset, num_examples=num_examples, dim=dim, num_classes=2, seed=seed)
     if found.num_classes != 2:
-        raise ValueError(f"dataset = {dataset!r:.60} has {found.num_classes} classes; it must have 2")
+        raise ValueError(f"dataset has {found.num_classes} classes; it must have 2, with integer targets")
     shards = data.shard(
         (found.features, found.targets),
         num_workers=num_workers,
@@ -82,23 +89,18 @@ def build(
     )
     loss = partial(nonconvex_loss, reg=reg)
     size = found.features.shape[1]
-    convex = logistic.certified(shards, 1.0, 0.25, 0.0, None, batch_size)
-    steepest = np.sqrt(convex.grad_second_moment) + reg * STEEPEST * math.sqrt(size)
-    tests = (
-        None
-        if found.test_features is None
-        else (jnp.asarray(found.test_features), jnp.asarray(found.test_targets))
-    )
+    convex = logistic.certified(shards, slope_sq=1.0, curvature=0.25, batch_size=batch_size)
+    steepest = math.sqrt(convex.grad_second_moment or 0.0) + reg * STEEPEST * math.sqrt(size)
     return Problem(
         oracle=oracles.from_loss(loss, batch_size=batch_size, strategy=strategy, chunk=chunk, mesh=mesh),
         init=partial(ones, size=size),
         data=shards,
         objective=partial(finite_sum.objective, loss=loss),
-        evaluate=partial(finite_sum.held_out, batch=tests, measure=partial(logistic.measure, loss=loss)),
+        evaluate=partial(finite_sum.held_out, batch=found.held_out, measure=partial(logistic.measure, loss=loss)),
         constants=convex._replace(
             smoothness=(convex.smoothness or 0.0) + 2 * reg,
             strong_convexity=None,
-            grad_second_moment=float(steepest**2),
+            grad_second_moment=steepest**2,
             optimal_value=0.0,
         ),
         num_workers=num_workers,

@@ -3,8 +3,10 @@
     f_i(x) = ½ (x - b_i)ᵀ A_i (x - b_i),    A_i diagonal,    f = (1/n) Σ_i f_i
     g_i(v) = A_i (v - b_i) + noise · z / √d,    z standard gaussian in R^d
 
-L = max A_i, c = min (1/n) Σ_i A_i, σ² = noise², x* = (Σ_i A_i)⁻¹ Σ_i A_i b_i. Gradients are unbounded, so there is no M²;
-ζ² is finite only where all A_i are the same.
+Exactly, with Ā = (1/n) Σ_i A_i and h the mean of the h_i = A_i b_i:
+    L = max A_i,    c = min Ā,    σ² = noise²,    x* = Ā⁻¹ h,    ζ² = (1/n) Σ_i ‖h_i - h‖² where all A_i are the same.
+Otherwise ζ², and always M², are finite on a ball only; for ‖x‖ <= R, certified by Minkowski's inequality,
+    M² <= max_i (max(A_i) R + ‖h_i‖)² + σ²,    ζ² <= ((max (1/n) Σ_i (A_i - Ā)²)^½ R + ((1/n) Σ_i ‖h_i - h‖²)^½)².
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ def build(
     high_curvature: float = 1.0,
     curvature_spread: float = 0.0,
     centre_spread: float = 1.0,
+    radius: float | None = None,
     seed: int = 0,
 ) -> Problem:
     """A heterogeneous diagonal quadratic.
@@ -43,6 +46,7 @@ def build(
         curvature_spread: in [0, 1): each entry of A_i is multiplied by a factor uniform on
             [1 - curvature_spread, 1 + curvature_spread]; 0: all workers have the same curvature.
         centre_spread: >= 0, standard deviation of each entry of the b_i; 0: all have the same centre, 0.
+        radius: R > 0: M² and ζ² are certified for ‖x‖ <= R; None: everywhere, where they are finite.
         seed: of the A_i and b_i.
 
     Returns:
@@ -53,9 +57,9 @@ def build(
 
     Example:
         >>> from elastic_jax.problems import quadratic
-        >>> problem = quadratic.build(num_workers=4, dim=10, noise=0.5)
+        >>> problem = quadratic.build(num_workers=4, dim=10, noise=0.5, low_curvature=0.25)
         >>> problem.constants.smoothness, problem.constants.strong_convexity, problem.constants.grad_variance
-        (1.0, 0.1, 0.25)
+        (1.0, 0.25, 0.25)
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
     dim = arguments.integer("dim", dim, low=1)
@@ -64,6 +68,7 @@ def build(
     high = arguments.real("high_curvature", high_curvature, low=low)
     curvature_spread = arguments.real("curvature_spread", curvature_spread, low=0.0, high=1.0 - 1e-9)
     centre_spread = arguments.real("centre_spread", centre_spread, low=0.0)
+    radius = None if radius is None else arguments.real("radius", radius, above=0.0)
     random = np.random.default_rng(arguments.integer("seed", seed, low=0))
 
     factors = random.uniform(1 - curvature_spread, 1 + curvature_spread, (num_workers, dim))
@@ -77,7 +82,7 @@ def build(
         data={"curvatures": jnp.asarray(curvatures), "centres": jnp.asarray(centres)},
         objective=objective,
         evaluate=_nothing,
-        constants=_constants(curvatures.astype(np.float64), centres.astype(np.float64), noise),
+        constants=_constants(curvatures.astype(np.float64), centres.astype(np.float64), noise, radius),
         num_workers=num_workers,
     )
 
@@ -108,21 +113,24 @@ def objective(params: Array, data: PyTree) -> Array:
     return 0.5 * jnp.mean(jnp.sum(data["curvatures"].astype(params.dtype) * offsets**2, axis=1))
 
 
-def _constants(curvatures: np.ndarray, centres: np.ndarray, noise: float) -> Constants:
-    n = len(curvatures)
-    mean = np.full(n, 1 / n) @ curvatures
-    optimum = (np.full(n, 1 / n) @ (curvatures * centres)) / mean
-    is_same = bool(np.all(curvatures == curvatures[:1]))
-    at_optimum = curvatures * (optimum[None] - centres)
+def _constants(curvatures: np.ndarray, centres: np.ndarray, noise: float, radius: float | None) -> Constants:
+    weights = np.full(len(curvatures), 1 / len(curvatures))
+    pulls = curvatures * centres
+    mean, pull = weights @ curvatures, weights @ pulls
+    optimum = pull / mean
+    # with the same curvature everywhere ∇f_i - ∇f does not depend on x
+    slope_spread = 0.0 if np.all(curvatures == curvatures[:1]) else np.sqrt((weights @ (curvatures - mean) ** 2).max())
+    pull_spread = np.sqrt(weights @ np.sum((pulls - pull) ** 2, axis=1))
+    steepest = None if radius is None else np.max(curvatures.max(axis=1) * radius + np.linalg.norm(pulls, axis=1))
+    reach = 0.0 if slope_spread == 0 else radius
     return Constants(
         smoothness=float(curvatures.max()),
         strong_convexity=float(mean.min()),
         grad_variance=noise**2,
-        grad_second_moment=None,
-        # with the same curvature everywhere ∇f_i - ∇f does not depend on x
-        heterogeneity=float(np.mean(np.sum(at_optimum**2, axis=1))) if is_same else None,
+        grad_second_moment=None if steepest is None else float(steepest**2) + noise**2,
+        heterogeneity=None if reach is None else float((slope_spread * reach + pull_spread) ** 2),
         optimum=optimum,
-        optimal_value=float(0.5 * np.mean(np.sum(curvatures * (optimum[None] - centres) ** 2, axis=1))),
+        optimal_value=float(0.5 * weights @ np.sum(curvatures * (optimum - centres) ** 2, axis=1)),
     )
 
 
