@@ -138,9 +138,7 @@ def test_build_rejects_a_step_size_beside_an_optimizer(module):
 def test_init_rejects_what_is_no_tree_of_floats(module, params):
     """Parameters are floating-point arrays, or a tree of them: the error says which leaf is not."""
     algorithm = module.build(print, num_workers=4)
-    with pytest.raises(
-        (TypeError, ValueError), match=r"^params.* it must be a floating-point array"
-    ) as caught:
+    with pytest.raises((TypeError, ValueError), match=r"^params.* it must be a floating-point array") as caught:
         algorithm.init(jax.random.key(0), params)
     assert pathlib.Path(str(caught.traceback[-1].path)).is_relative_to(HOME)
 

@@ -119,10 +119,7 @@ def test_random_k_is_uniform_over_all_choices(is_scaled):
     drawn = np.asarray(jax.vmap(lambda key: compressors.compress(compressor, key, message))(keys))
     factor = 2.0 if is_scaled else 1.0
     outcomes = np.array(
-        [
-            [factor * message[i] if i in pair else 0.0 for i in range(4)]
-            for pair in itertools.combinations(range(4), 2)
-        ]
+        [[factor * message[i] if i in pair else 0.0 for i in range(4)] for pair in itertools.combinations(range(4), 2)]
     )
     counts = np.array([np.all(drawn == outcome, axis=1).sum() for outcome in outcomes])
     assert counts.sum() == len(keys)
@@ -256,7 +253,7 @@ def test_rows_in_turn_are_rows_at_once(monkeypatch):
     """Workers compressed one after the other send what they send when compressed together."""
     rows = jax.random.normal(KEY, (3, 40))
     keys = jax.random.split(KEY, 3)
-    for compressor in (compressors.top_k(0.2), compressors.random_k(0.2), compressors.scaled_sign()):
+    for compressor in (compressors.random_k(0.2), compressors.scaled_sign()):  # top-k is judged by its identities
         at_once = compressors.compress_rows(compressor, keys, rows)
         monkeypatch.setattr(compressors, "LARGE", 10)
         in_turn = compressors.compress_rows(compressor, keys, rows)

@@ -49,9 +49,7 @@ def test_broadcast_then_mean_is_the_identity():
 def test_weighted_sum_is_numpys(key):
     """Σ_k weights[k] rows[k], at full precision; the mean has weights 1/n."""
     weights, tree = jax.random.uniform(key, (N,)), rows()
-    expected = jax.tree.map(
-        lambda leaf: np.tensordot(weights.astype(leaf.dtype), leaf, 1).astype(leaf.dtype), tree
-    )
+    expected = jax.tree.map(lambda leaf: np.tensordot(weights.astype(leaf.dtype), leaf, 1).astype(leaf.dtype), tree)
     got = stacked.weighted_sum(weights, tree)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, expected)
     np.testing.assert_allclose(got["a"], expected["a"], rtol=1e-14)

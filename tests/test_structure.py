@@ -19,24 +19,20 @@ ROOT = HOME.parent
 VARIANTS = algorithms.variants()
 CONTRACT = ["SGD_LIMIT", "State", "init", "step", "global_params", "consistency_bound", "build"]
 FILES = sorted(path for path in HOME.rglob("*.py"))
-MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES
-}
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
+PARTS = "clocks compressors convolutions data delays devices oracles problems topologies"
 LEVELS = {
     "arguments": 0,
-    "base": 1,
-    "stacked": 1,
+    **dict.fromkeys(("base", "stacked"), 1),
+    **dict.fromkeys(PARTS.split(), 2),
     "algorithms": 3,
-    "metrics": 4,
-    "run": 4,
     "proofs_check": 5,
-    "cli": 6,
-    "experiments": 6,
-    "benchmarks": 6,
+    **dict.fromkeys(("cli", "experiments", "benchmarks"), 6),
 }
-"""The order in which packages may import, from their own level and below; all others are parts, level 2."""
-PART = 2
+"""The order in which packages may import, from their own level and below."""
+MEASUREMENT = 4
+"""The level of all others: the loop, and what is measured in it."""
 
 
 def imported(path):
@@ -55,13 +51,7 @@ def level(module):
     """Where a module stands; the package itself, which holds the version, is below everything."""
     parts = module.split(".")
     name = parts[1] if parts[0] == "elastic_jax" and len(parts) > 1 else parts[0]
-    return -1 if name == "elastic_jax" else LEVELS.get(name, RUNNING.get(name, PART))
-
-
-RUNNING = dict.fromkeys(
-    ("run_folder", "chunks", "checkpoints", "history", "provenance", "tables", "progress"), LEVELS["run"]
-)
-"""What `run` is made of."""
+    return -1 if name == "elastic_jax" else LEVELS.get(name, MEASUREMENT)
 
 
 def upward(files):
@@ -70,8 +60,7 @@ def upward(files):
         f"{name} imports {target}"
         for name, path in files.items()
         for target in imported(path)
-        if target.split(".")[0] in ("elastic_jax", "proofs_check", "experiments")
-        and level(target) > level(name)
+        if target.split(".")[0] in ("elastic_jax", "proofs_check", "experiments") and level(target) > level(name)
     ]
 
 
@@ -88,9 +77,7 @@ def test_imports_run_one_way():
 def test_an_import_that_goes_up_is_seen(tmp_path):
     """The negative control."""
     wrong = tmp_path / "wrong.py"
-    wrong.write_text(
-        "def f():\n    from elastic_jax.algorithms.local import local_sgd\n    return local_sgd\n"
-    )
+    wrong.write_text("def f():\n    from elastic_jax.algorithms.local import local_sgd\n    return local_sgd\n")
     assert upward({"elastic_jax.compressors": wrong}) == [
         "elastic_jax.compressors imports elastic_jax.algorithms.local.local_sgd"
     ]
@@ -108,9 +95,7 @@ def test_every_file_of_algorithms_is_registered():
     files = {path.stem for path in (HOME / "algorithms").rglob("*.py") if path.stem != "__init__"}
     assert files == set(VARIANTS)
     for family, members in algorithms.families().items():
-        assert {path.stem for path in (HOME / "algorithms" / family).glob("*.py")} - {"__init__"} == set(
-            members
-        )
+        assert {path.stem for path in (HOME / "algorithms" / family).glob("*.py")} - {"__init__"} == set(members)
 
 
 over_variants = pytest.mark.parametrize("module", VARIANTS.values(), ids=VARIANTS)
@@ -131,9 +116,7 @@ def test_the_names_of_the_contract_stand_in_their_order(module):
     """A diff of two files is the difference between two algorithms; the rest is private or a constant."""
     names = list(definitions(pathlib.Path(module.__file__)))
     assert [name for name in names if name in CONTRACT] == CONTRACT
-    assert [
-        name for name in names if name not in CONTRACT and not name.startswith("_") and not name.isupper()
-    ] == []
+    assert [name for name in names if name not in CONTRACT and not name.startswith("_") and not name.isupper()] == []
 
 
 @over_variants
@@ -184,7 +167,7 @@ def documented(docstring):
 def public_functions():
     """(name, function) of everything public that has an "Args:" section, and every `build`."""
     for name in MODULES:
-        if not level(name) <= LEVELS["run"]:
+        if not level(name) <= MEASUREMENT:
             continue
         __import__(name)
         for attribute, function in vars(sys.modules[name]).items():
@@ -226,9 +209,7 @@ def test_every_build_has_an_example():
     assert [name for name, module in VARIANTS.items() if ">>> " not in (module.build.__doc__ or "")] == []
 
 
-SLOW_REDUCTION = re.compile(
-    r"\.(mean|sum)\((axis=)?0\)|jnp\.(mean|sum)\([^()]*(\([^()]*\))?[^()]*, (axis=)?0\)"
-)
+SLOW_REDUCTION = re.compile(r"\.(mean|sum)\((axis=)?0\)|jnp\.(mean|sum)\([^()]*(\([^()]*\))?[^()]*, (axis=)?0\)")
 
 
 def test_no_reduction_over_the_worker_axis():
@@ -236,7 +217,7 @@ def test_no_reduction_over_the_worker_axis():
     found = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for name, path in MODULES.items()
-        if level(name) <= LEVELS["run"]
+        if level(name) <= MEASUREMENT
         for line in path.read_text().splitlines()
         if SLOW_REDUCTION.search(line) and "`" not in line
     ]
@@ -256,29 +237,21 @@ FORBIDDEN_WORDS = re.compile(
 
 def test_the_words_are_those_of_the_notation():
     """Names come from the notation; no drawer for what has no place; nothing left to do."""
-    assert [
-        path for path in FILES if path.stem in FORBIDDEN_FILES or path.parent.name in FORBIDDEN_FILES
-    ] == []
+    assert [path for path in FILES if path.stem in FORBIDDEN_FILES or path.parent.name in FORBIDDEN_FILES] == []
     found = []
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [getattr(node, field, None) for field in ("id", "arg", "name", "attr")]
             found += [
-                f"{path.name}: {name}"
-                for name in names
-                if isinstance(name, str) and FORBIDDEN_WORDS.search(name)
+                f"{path.name}: {name}" for name in names if isinstance(name, str) and FORBIDDEN_WORDS.search(name)
             ]
-        found += [
-            f"{path.name}: {word}" for word in re.findall(r"\b(?:TODO|FIXME|XXX|HACK)\b", path.read_text())
-        ]
+        found += [f"{path.name}: {word}" for word in re.findall(r"\b(?:TODO|FIXME|XXX|HACK)\b", path.read_text())]
     assert found == []
 
 
 def test_files_stay_readable():
     """One file, one idea: what passes 350 lines becomes a folder."""
-    assert [
-        (path.name, length) for path in FILES if (length := len(path.read_text().splitlines())) > 350
-    ] == []
+    assert [(path.name, length) for path in FILES if (length := len(path.read_text().splitlines())) > 350] == []
 
 
 def test_no_keys_of_the_old_style_and_no_hidden_randomness():

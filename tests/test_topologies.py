@@ -72,9 +72,7 @@ def test_the_ring_has_the_spectrum_of_theory(n):
     topology, angles = topologies.ring(n), 2 * np.pi * np.arange(n) / n
     assert topologies.laplacian_lambda_2(topology) == pytest.approx(2 - 2 * np.cos(2 * np.pi / n))
     eigenvalues = 1 / 3 + 2 / 3 * np.cos(angles)
-    np.testing.assert_allclose(
-        np.sort(np.linalg.eigvalsh(topology.mixing_matrix)), np.sort(eigenvalues), atol=1e-14
-    )
+    np.testing.assert_allclose(np.sort(np.linalg.eigvalsh(topology.mixing_matrix)), np.sort(eigenvalues), atol=1e-14)
     assert topologies.spectral_gap(topology) == pytest.approx(1 - np.abs(eigenvalues[1:]).max())
 
 
@@ -137,8 +135,7 @@ def test_rings_are_mixed_by_rolls_and_others_by_a_product():
     def primitives(topology):
         rows = jnp.zeros((topologies.num_workers(topology), 3))
         return {
-            equation.primitive.name
-            for equation in jax.make_jaxpr(lambda x: topologies.mix(topology, x))(rows).eqns
+            equation.primitive.name for equation in jax.make_jaxpr(lambda x: topologies.mix(topology, x))(rows).eqns
         }
 
     assert "dot_general" not in primitives(topologies.ring(6))
@@ -146,9 +143,7 @@ def test_rings_are_mixed_by_rolls_and_others_by_a_product():
     assert "dot_general" in primitives(topologies.complete(6))
 
     first = np.array([0.5, 0.3, 0.0, 0.2])
-    directed = topologies.Topology(
-        "directed", np.stack([np.roll(first, i) for i in range(4)]), np.ones((4, 4), bool)
-    )
+    directed = topologies.Topology("directed", np.stack([np.roll(first, i) for i in range(4)]), np.ones((4, 4), bool))
     rows = jnp.arange(8.0).reshape(4, 2)
     assert "dot_general" not in primitives(directed)
     np.testing.assert_allclose(topologies.mix(directed, rows), directed.mixing_matrix @ np.asarray(rows))

@@ -96,9 +96,7 @@ def _of_module(name: str, module: Any) -> Iterator[Case]:
             memory = "error_feedback" if parameter == "compressor" and "error_feedback" in accepted else None
             yield Case(f"{name}({parameter}={label})", module, {parameter: value})
             if memory:
-                yield Case(
-                    f"{name}({parameter}={label}, {memory}=True)", module, {parameter: value, memory: True}
-                )
+                yield Case(f"{name}({parameter}={label}, {memory}=True)", module, {parameter: value, memory: True})
     for parameter, default in accepted.items():
         if isinstance(default.default, bool) and parameter != "error_feedback":
             yield Case(f"{name}({parameter}={not default.default})", module, {parameter: not default.default})

@@ -101,9 +101,7 @@ def law_types(case: Case, dtype: Any = jnp.float64, *, bare: bool = False) -> No
     algorithm = case.build()
     key = jax.random.key(0)
     made = algorithm.init(key, params)
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(made)), (
-        "a leaf of the state is no JAX array"
-    )
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(made)), "a leaf of the state is no JAX array"
     state = jax.eval_shape(algorithm.init, key, params)
     new_state, info = jax.eval_shape(algorithm.step, key, state, data)
 
@@ -117,9 +115,7 @@ def law_types(case: Case, dtype: Any = jnp.float64, *, bare: bool = False) -> No
     k = info.workers.shape[0]
     for name in ("views", "grads", "updates"):
         expected = jax.eval_shape(lambda: stacked.broadcast(params, k))
-        assert avals(getattr(info, name))[0] == avals(expected)[0], (
-            f"{name} is not [k, ...] of the dtype of params"
-        )
+        assert avals(getattr(info, name))[0] == avals(expected)[0], f"{name} is not [k, ...] of the dtype of params"
     assert (info.workers.dtype, info.workers.shape) == (jnp.int32, (k,))
     assert (info.staleness.dtype, info.staleness.shape) == (jnp.int32, (k,))
     assert (info.bits_sent.dtype, info.bits_sent.shape) == (jnp.float32, (k,))
@@ -138,16 +134,14 @@ def law_traces_once(case: Case, dtype: Any = jnp.float64, *, bare: bool = False)
     params = jnp.zeros(settings.DIMENSION, dtype) if bare else settings.params(dtype)
     data = settings.quadratics(case.num_workers)
     algorithm = case.build(counting)
-    step, key = jax.jit(algorithm.step), jax.random.key(3)
+    step, key = jax.jit(algorithm.step, compiler_options=QUICKLY), jax.random.key(3)
     states, num_traces = [algorithm.init(key, params)], []
     for t in range(6):
         state, info = step(base.step_key(key, t), states[-1], data)
         states.append(state)
         num_traces.append(len(traces))
     assert num_traces[0] == num_traces[-1] > 0, "step is traced again after its first call"
-    assert all(
-        np.isfinite(leaf).all() for leaf in jax.tree.leaves((states[-1], info)) if leaf.dtype.kind == "f"
-    )
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((states[-1], info)) if leaf.dtype.kind == "f")
 
     saved = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), states[3])
     for t in range(3, 6):
@@ -160,7 +154,10 @@ def law_vmaps_over_seeds(case: Case) -> None:
     keys, data = batch_of(case.num_workers)
     mine = jax.tree.map(lambda leaf: leaf[FIRST_SAMPLES], data)
     algorithm = case.build()
-    state, step = algorithm.init(keys[FIRST_SAMPLES, 0], settings.params()), jax.jit(algorithm.step)
+    state, step = (
+        algorithm.init(keys[FIRST_SAMPLES, 0], settings.params()),
+        jax.jit(algorithm.step, compiler_options=QUICKLY),
+    )
     for t in range(5):
         state, _ = step(base.step_key(keys[FIRST_SAMPLES], t), state, mine)
         alone = settings.flatten(algorithm.global_params(state))
@@ -188,9 +185,7 @@ def law_oblivious_schedule(case: Case) -> None:
     """The same schedule key with other samples: the same workers, staleness and times; other gradients."""
     one, other = run(case).batch(FIRST_SAMPLES).info, run(case).batch(OTHER_SAMPLES).info
     for name in ("workers", "staleness", "elapsed", "weights", "bits_sent"):
-        np.testing.assert_array_equal(
-            getattr(one, name), getattr(other, name), f"{name} looks at the samples"
-        )
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), f"{name} looks at the samples")
     assert not np.any(np.all(one.grads == other.grads, axis=-1)), "the samples do not depend on their key"
 
 
@@ -244,9 +239,7 @@ def law_updates(case: Case) -> None:
         assert np.all(residual <= (1 - kept) * total + ROUNDING), "more is lost than the compressor may lose"
     else:
         noise = (residual - (1 - kept) * total)[BOUNDED:].mean((1, 2))
-        assert noise.mean() <= Z * noise.std() / math.sqrt(noise.size), (
-            "more is lost than the compressor may lose"
-        )
+        assert noise.mean() <= Z * noise.std() / math.sqrt(noise.size), "more is lost than the compressor may lose"
     assert np.any(residual > ROUNDING), "nothing is lost: this is not C(-α g)"
     unravel = jax.flatten_util.ravel_pytree(settings.params())[1]
     flat = whole[FIRST_SAMPLES].reshape(-1, settings.DIMENSION)
@@ -322,9 +315,7 @@ def law_delays(case: Case) -> None:
     if model is None:
         return
     staleness = run(case).info.staleness
-    assert staleness.max() == model.max_delay, (
-        f"the largest staleness is {staleness.max()}, not {model.max_delay}"
-    )
+    assert staleness.max() == model.max_delay, f"the largest staleness is {staleness.max()}, not {model.max_delay}"
     if model.mean == model.max_delay:
         assert np.all(staleness[:, model.max_delay :] == model.max_delay), "a constant delay is not constant"
 

@@ -54,9 +54,7 @@ def _bug(
     return Bug(Case(name, module, arguments), law)
 
 
-def _after(
-    change: Callable[[Any, Any, base.Info], Any], build: Any, oracle: Any, **arguments: Any
-) -> base.Algorithm:
+def _after(change: Callable[[Any, Any, base.Info], Any], build: Any, oracle: Any, **arguments: Any) -> base.Algorithm:
     """`change(state, new_state, info) -> (new_state, info)` after every step."""
     correct = build(oracle, **arguments)
 
@@ -132,9 +130,7 @@ def _rows_only(old: Any, new: Any, info: base.Info) -> Any:
     n = settings.NUM_WORKERS
     matrix = 0.5 * np.eye(n) + 0.5 * np.eye(n)[[0] * n]
     del old
-    return new._replace(
-        local_params=jax.tree.map(lambda leaf: jnp.tensordot(matrix, leaf, 1), new.local_params)
-    ), info
+    return new._replace(local_params=jax.tree.map(lambda leaf: jnp.tensordot(matrix, leaf, 1), new.local_params)), info
 
 
 def _python_counter(build: Any, oracle: Any, **arguments: Any) -> base.Algorithm:

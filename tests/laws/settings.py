@@ -79,8 +79,7 @@ def _setting(num_workers: int, **fields: Any) -> Setting:
     scalars, vectors = np.zeros(num_workers), np.zeros((num_workers, DIMENSION))
     blank = Setting(scalars, vectors, vectors, scalars, scalars, scalars)
     full = {
-        name: np.broadcast_to(np.asarray(value, float), getattr(blank, name).shape)
-        for name, value in fields.items()
+        name: np.broadcast_to(np.asarray(value, float), getattr(blank, name).shape) for name, value in fields.items()
     }
     return blank._replace(**full)
 
@@ -121,8 +120,6 @@ def bounded(num_workers: int) -> list[tuple[str, Setting, base.Constants]]:
         (
             "heterogeneous",
             different,
-            base.Constants(
-                smoothness=DIMENSION**-0.5, grad_variance=1.0, grad_second_moment=5.0, heterogeneity=4.0
-            ),
+            base.Constants(smoothness=DIMENSION**-0.5, grad_variance=1.0, grad_second_moment=5.0, heterogeneity=4.0),
         ),
     ]
