@@ -64,20 +64,18 @@ def regression():
     rng = np.random.default_rng(0)
     examples = {"input": rng.normal(size=(11, 2)), "target": rng.normal(size=11)}
     problem = supervised.build(
-        init=lambda key: jnp.ones(2),
+        init=lambda _: jnp.ones(2),
         loss=squared_error,
         examples=examples,
         num_workers=3,
         batch_size=2,
-        block_size=6,
+        block_size=9,
     )
     return problem, examples
 
 
 def test_the_objective_is_the_mean_over_workers_of_the_mean_over_their_real_examples(regression):
-    """f(x) = (1/n) Σ_i (1/m_i) Σ_j loss(x, ξ_ij), in a plain loop; counting the padding gives another
-    number.
-    """
+    """f(x) = (1/n) Σ_i (1/m_i) Σ_j loss(x, ξ_ij), in a plain loop; with the padding it is another number."""
     problem, _ = regression
     params = jnp.array([0.3, -2.0])
     of_workers, of_padded = [], []
@@ -107,9 +105,7 @@ def test_without_held_out_examples_there_is_nothing_to_evaluate(regression):
 
 
 def test_a_loss_that_draws_trains_with_its_own_keys_and_is_measured_without(key):
-    """With `takes_key` the oracle's gradients differ between keys on equal examples, and f is that of
-    `measure`.
-    """
+    """With `takes_key` gradients on equal examples differ between keys, and the objective is that of `measure`."""
 
     def noisy(params, batch, key):
         return jnp.mean(batch) * params + params * jax.random.normal(key)
@@ -117,10 +113,10 @@ def test_a_loss_that_draws_trains_with_its_own_keys_and_is_measured_without(key)
     def exact(params, batch):
         return {"loss": batch * params}
 
-    build = {"init": lambda key: jnp.ones(()), "loss": noisy, "examples": np.ones(4), "num_workers": 2}
+    build = {"init": lambda _: jnp.ones(()), "loss": noisy, "examples": np.ones(4), "num_workers": 2}
     problem = supervised.build(takes_key=True, measure=exact, batch_size=2, **build)
     keys, workers = jax.random.split(key, 2), jnp.arange(2, dtype=jnp.int32)
-    _, grads = problem.oracle(keys, jnp.ones(2), problem.data, workers)
+    _, grads = jax.jit(problem.oracle)(keys, jnp.ones(2), problem.data, workers)
     assert grads[0] != grads[1]
     assert problem.objective(jnp.array(3.0), problem.data) == 3.0
     with pytest.raises(ValueError, match="measure = None with takes_key"):
@@ -148,9 +144,7 @@ def test_wrong_arguments_are_named(wrong, message):
 
 @pytest.mark.parametrize("name", ["mlp", "cnn", "resnet", "wide_resnet", "transformer"])
 def test_every_model_builds_on_defaults(name):
-    """With the number of workers alone there is a problem whose parts fit each other; shapes only, nothing is
-    run.
-    """
+    """With the number of workers alone there is a problem whose parts fit each other (shapes, nothing is run)."""
     problem = problems.problem(name).build(num_workers=2)
     keys = jax.random.split(jax.random.key(0), 2)
     params = jax.eval_shape(problem.init, keys[0])
@@ -168,19 +162,16 @@ def test_every_model_builds_on_defaults(name):
 # architectures
 
 
-@pytest.mark.parametrize("norm", ["group", "batch"])
 @pytest.mark.parametrize(
     ("depth", "published", "exact"), [(20, "0.27", 269722), (32, "0.46", 464154), (56, "0.85", 853018)]
 )
-def test_resnets_have_the_published_number_of_parameters(depth, published, exact, norm):
-    """He et al., arXiv 1512.03385, Table 6, in millions; `exact` is their sum by hand: 3x3 kernels, two
-    numbers for each normalised channel, the last layer, nothing for the shortcuts.
-    """
+def test_resnets_have_the_published_number_of_parameters(depth, published, exact):
+    """He et al., arXiv 1512.03385, Table 6, in millions; and exactly, added by hand (no shortcut has any)."""
     blocks = (depth - 2) // 6
     by_hand = 9 * 3 * 16 + 2 * 16 + 64 * 10 + 10
     for channels_in, channels in [(16, 16), (16, 32), (32, 64)]:
         by_hand += 9 * channels * (channels_in + (2 * blocks - 1) * channels) + 2 * blocks * 2 * channels
-    count = num_parameters(resnet.build(num_workers=1, dataset=CIFAR, batch_size=1, depth=depth, norm=norm))
+    count = num_parameters(resnet.build(num_workers=1, dataset=CIFAR, batch_size=1, depth=depth))
     assert count == by_hand == exact
     assert f"{count / 1e6:.2f}" == published
 
@@ -248,9 +239,7 @@ def test_wrong_sizes_are_named(build, wrong, message):
 
 
 def test_images_stay_bytes_on_the_device_and_are_normalised_by_channel(digits):
-    """uint8 in the shards; over the training set each normalised channel has mean 0 and standard deviation
-    1.
-    """
+    """uint8 in the shards; over the training set each normalised channel has mean 0, standard deviation 1."""
     grey = (16 * digits.train_inputs).astype(np.uint8)
     images = np.concatenate([grey, 2 * grey + 1], axis=-1)
     problem = mlp.build(num_workers=2, dataset=digits._replace(train_inputs=images), widths=())
@@ -282,11 +271,11 @@ def test_a_constant_channel_is_not_divided_by_zero():
     assert (mean.tolist(), std.tolist()) == ([7.0], [1.0])
 
 
-@pytest.mark.parametrize("model", [mlp, cnn])
-def test_a_few_steps_of_synchronous_sgd_reduce_the_loss(model, digits, key):
-    """Thirty steps of four workers more than halve f, and accuracy on the test set passes one in two."""
-    problem = model.build(num_workers=4, dataset=digits, batch_size=16)
-    algorithm = synchronous_sgd.build(problem.oracle, num_workers=4, step_size=0.2)
+@pytest.mark.parametrize("build", [partial(mlp.build, widths=(32,)), partial(cnn.build, channels=(4, 8))])
+def test_a_few_steps_of_synchronous_sgd_reduce_the_loss(build, digits, key):
+    """Thirty steps of two workers more than halve f, and accuracy on the test set passes one in two."""
+    problem = build(num_workers=2, dataset=digits, batch_size=32)
+    algorithm = synchronous_sgd.build(problem.oracle, num_workers=2, step_size=0.2)
     state = algorithm.init(key, problem.init(key))
     before = problem.objective(state.params, problem.data)
     step = jax.jit(algorithm.step)
@@ -316,13 +305,10 @@ def test_models_compute_in_the_dtype_of_their_parameters(group_normalised):
 
 
 def test_the_objective_does_not_depend_on_blocks_nor_on_devices(group_normalised):
-    """In blocks of 1, 7 or all examples of a worker, and with the shards on four devices: equal up to
-    rounding.
-    """
+    """In blocks of 7 examples of a worker or all, and with shards on four devices: equal up to rounding."""
     problem, params = group_normalised
     whole = problem.objective(params, problem.data)
-    for block_size in (28, 10_000):
-        assert_allclose(problem.objective(params, problem.data, block_size=block_size), whole, rtol=1e-6)
+    assert_allclose(problem.objective(params, problem.data, block_size=28), whole, rtol=1e-6)
     mesh = devices.make_mesh(4)
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(mesh.axis_names[0]))
     assert_allclose(problem.objective(params, jax.device_put(problem.data, rows)), whole, rtol=1e-6)
@@ -341,9 +327,7 @@ class OnlyNorm(nn.Module):
 
 
 def test_batch_statistics_are_those_of_all_examples_together(key):
-    """Mean and variance over r equal batches equal those over their union: the variance between batches
-    counts.
-    """
+    """Mean and variance over equal batches are those of their union: the variance between batches counts."""
     batches = jax.random.normal(key, (3, 8, 2)) + jnp.arange(3.0)[:, None, None]
     params = {
         "scale": jnp.array([2.0]),
@@ -378,9 +362,7 @@ def with_statistics_of(params, calibration, *, old, problem):
 
 
 def test_evaluation_takes_the_batch_statistics_anew_for_the_parameters_it_is_given(batch_normalised):
-    """Ten times the kernel before a batch normalisation changes nothing, since the statistics follow; with
-    those of the old kernel the loss is another one. The same examples are used each time.
-    """
+    """A scaled kernel before a batch normalisation changes nothing, unless the statistics are old ones."""
     problem, params = batch_normalised
     larger = jax.tree.map(jnp.copy, params)
     larger["Conv_0"]["kernel"] = 10 * params["Conv_0"]["kernel"]
@@ -457,7 +439,6 @@ class Leaky(transformer.Transformer):
 
 def sees_ahead(module, params, sources, targets):
     """Whether the logits of any token change with that token or a later one."""
-
     before = logits_of(params, sources, targets, module)
     places = range(targets.shape[1])
     changed = [logits_of(params, sources, targets.at[:, place].set(FIRST_WORD), module) for place in places]
@@ -491,9 +472,7 @@ class Unmasked(transformer.Transformer):
 
 
 def test_padding_does_not_change_the_loss(translation):
-    """Three more columns of padding in sources and targets leave every loss as it is; attended to, they do
-    not.
-    """
+    """Three more columns of padding leave every loss as it is; where padding is attended to, they do not."""
     problem, params, module, dataset = translation
     batch = (jnp.asarray(dataset.test_inputs), jnp.asarray(dataset.test_targets))
     wider = tuple(jnp.pad(rows, [(0, 0), (0, 3)], constant_values=PADDING) for rows in batch)
@@ -546,7 +525,7 @@ def test_decoding_is_greedy_and_stops_at_the_end(translation):
 
 def test_tied_embeddings_are_one_matrix(translation):
     """Tied, the model has no last layer of its own: V · width parameters fewer."""
-    _, _, module, dataset = translation
+    dataset = translation[3]
     counts = [
         num_parameters(transformer.build(num_workers=2, dataset=dataset, batch_size=4, width=8, is_tied=is_tied))
         for is_tied in (True, False)
