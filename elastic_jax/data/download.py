@@ -103,6 +103,7 @@ def _receive(url: str, part: Path, report: Callable[[int, int | None], None]) ->
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code != 416 or not done:
             raise
         # Nothing lies behind what is there: it is whole, or longer than the file.
