@@ -197,18 +197,22 @@ def sampled(
     step_size: float = STEP_SIZE,
     num_seeds: int = NUM_SEEDS,
     num_steps: int = NUM_STEPS,
+    is_default: bool = True,
     is_meant: Callable[[Algorithm], bool] = lambda _: True,
 ) -> Iterator[Case]:
-    """Every setting on problems of the library with identical workers, over seeds.
+    """Settings on problems of the library, all workers identical, over seeds.
 
     Args:
         names: of `SAMPLED_PROBLEMS`.
         step_size: α.
         num_seeds: S.
         num_steps: T.
+        is_default: the variants on their defaults alone; else the settings with parts alone.
         is_meant: chooses by what an algorithm declares.
     """
     for setting in settings():
+        if bool(setting.arguments) == is_default:
+            continue
         for name in names:
             problem = _problem(name)
             algorithm = _built_for(setting.name, name, step_size)
@@ -285,21 +289,20 @@ def first_setting(is_meant: Callable[[Algorithm], bool], *, step_size: float = S
     raise LookupError("no registered variant declares what the control needs")
 
 
+@functools.cache
 def _built(name: str, step_size: float) -> Algorithm:
-    return _algorithm(name, two_samples.oracle, NUM_WORKERS_EXACT, step_size)
-
-
-def _built_for(name: str, problem_name: str, step_size: float) -> Algorithm:
-    problem = _problem(problem_name)
-    return _algorithm(name, problem.oracle, problem.num_workers, step_size)
+    setting = _setting(name)
+    with jax.enable_x64(True):
+        return setting.build(
+            two_samples.oracle, num_workers=NUM_WORKERS_EXACT, step_size=step_size, **setting.arguments
+        )
 
 
 @functools.cache
-def _algorithm(name: str, oracle: Any, num_workers: int, step_size: float) -> Algorithm:
-    """Kept, so that one compilation serves all problems with the same oracle."""
-    setting = _setting(name)
+def _built_for(name: str, problem_name: str, step_size: float) -> Algorithm:
+    setting, problem = _setting(name), _problem(problem_name)
     with jax.enable_x64(True):
-        return setting.build(oracle, num_workers=num_workers, step_size=step_size, **setting.arguments)
+        return setting.build(problem.oracle, num_workers=problem.num_workers, step_size=step_size, **setting.arguments)
 
 
 @functools.cache

@@ -64,6 +64,7 @@ def check(
         step_size=step_size,
         num_seeds=num_seeds,
         num_steps=num_steps,
+        is_default=False,
         is_meant=has_error_feedback,
     )
     return [one for found in (exact, sampled) for case in found for one in _judge(case, _lost(case))]

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import proofs_check
-from proofs_check import record, report
+from proofs_check import cases, record, report
 
 STATEMENTS = proofs_check.statements()
 
@@ -86,10 +86,21 @@ def test_the_registry_variants_are_all_tried(checks):
 
 @pytest.mark.parametrize("id", ["EC:T2.1", "EC:T2.2", "EC:T2.3", "EC:T2.4"])
 def test_a_step_size_above_every_cap_skips_the_whole_theorem(id):
-    """With α = 1 the guard skips each setting of each form: nothing passes, nothing is violated."""
-    found = STATEMENTS[id].check(step_size=1.0, max_tosses=2, num_seeds=2, num_steps=2)
-    assert {c.verdict for c in found} == {"skipped"}
-    assert all(any("α <=" in h.name and not h.holds for h in c.hypotheses) for c in found)
+    """With α = 10 / L the guard skips each form in each setting: nothing passes, nothing is violated."""
+    for case in cases.exact(("quadratic",)):
+        steep = case.constants._replace(smoothness=10 / case.step_size)
+        for check in STATEMENTS[id]._judge(case._replace(constants=steep)):
+            assert check.verdict == "skipped"
+            assert any("α <=" in h.name and not h.holds for h in check.hypotheses)
+
+
+@pytest.mark.parametrize("id", ["EC:T2.1", "EC:T2.2", "EC:T2.3", "EC:T2.4"])
+def test_workers_that_differ_skip_the_whole_theorem(id):
+    """With ζ > 0 gradients are biased: each form is skipped in each setting."""
+    for case in cases.exact(("quadratic",)):
+        differing = case.constants._replace(heterogeneity=1.0)
+        checks = STATEMENTS[id]._judge(case._replace(constants=differing))
+        assert {check.verdict for check in checks} == {"skipped"}
 
 
 def test_an_unknown_id_proposes_the_closest():
