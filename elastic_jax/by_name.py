@@ -51,7 +51,7 @@ def call(function: Callable[..., Any], bound: Mapping[str, Any], *, what: str, *
         what: what is being made, for the error.
         fixed: further arguments, of which those in `bound` win.
     """
-    takes = [name for name in inspect.signature(function).parameters if name != "oracle"]
+    takes = list(inspect.signature(function).parameters)
     for name in bound:
         arguments.one_of(f"argument of {what}", name, takes)
     return function(**{**fixed, **bound})
@@ -73,11 +73,13 @@ def _value(name: str, text: str) -> Any:
 def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
     module = PARTS[name]
     function = node.func if isinstance(node, ast.Call) else node
+    kinds = ("Clock", "Compressor", "DelayModel", "Topology")
     constructors = [
         attribute
         for attribute, value in vars(module).items()
-        if inspect.isfunction(value) and not attribute.startswith("_")
-        and (module is optax or value.__module__ == module.__name__)
+        if inspect.isfunction(value)
+        and (module is optax or inspect.signature(value).return_annotation in kinds)
+        and attribute != "check"
     ]
     if not isinstance(function, ast.Name):
         raise ValueError(f"{name} = {text!r} cannot be read; it must be a call such as {constructors[0]}(...)")

@@ -20,7 +20,9 @@ def machine() -> str:
         if line.startswith("model name"):
             processor = line.partition(":")[2].strip()
             break
-    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), {processor}, {platform.system()}"
+    return (
+        f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), {processor}, {platform.system()}"
+    )
 
 
 def commit() -> str:
@@ -31,7 +33,11 @@ def commit() -> str:
             ["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
         ).stdout.strip()
         changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=folder, capture_output=True, text=True, check=True
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

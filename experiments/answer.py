@@ -35,7 +35,7 @@ class Answer:
     versions: dict[str, str] = field(default_factory=provenance.versions)
 
     def as_json(self) -> dict[str, Any]:
-        """{question, size, claims: [{claim, expected, measured, low, high, holds}], seconds, machine, commit, versions}."""
+        """{question, size, claims: [{claim, expected, ...}], seconds, machine, commit, versions}."""
         return asdict(self)
 
     def save(self, run_dir: Path) -> None:

@@ -2,7 +2,8 @@
 
 A small convolutional network learns scikit-learn's 8x8 digits with n workers under one representative of each family
 (`is_complete`: under every registered variant), from the same initial parameters, with the same number of
-gradients and over several seeds. A representative that can compress its messages is shown with compression and error feedback, too.
+gradients and over several seeds. A representative that can compress its messages is shown with compression and
+error feedback, too.
 
 The step size is given per gradient: a method that applies k gradients in a step takes α k / n, so that all curves have
 the same horizontal axis. M², the second moment of the gradients, is measured on the run (the largest over steps and
@@ -210,8 +211,19 @@ def claims(rows: list[Row], config: Config) -> tuple[Claim, ...]:
 
 def as_table(rows: list[Row], config: Config) -> Table:
     """The table that people read."""
-    table = Table(title=f"{config.num_workers} workers, {config.num_seeds} seeds, {config.num_gradients} gradients each")
-    for heading in ("", "test accuracy", "steps", "gradients", "Mbit sent", "staleness", "B measured", "B promised"):
+    table = Table(
+        title=f"{config.num_workers} workers, {config.num_seeds} seeds, {config.num_gradients} gradients each"
+    )
+    for heading in (
+        "",
+        "test accuracy",
+        "steps",
+        "gradients",
+        "Mbit sent",
+        "staleness",
+        "B measured",
+        "B promised",
+    ):
         table.add_column(heading, justify="left" if not heading else "right")
     for row in rows:
         num_steps = len(row.distance_steps)
@@ -260,11 +272,19 @@ def plot(rows: list[Row], config: Config, path: Path) -> None:
         if row.distances.max() > 0:
             axes[2].plot(row.distance_steps * row.num_active, row.distances / row.step_size, color=color, linewidth=0.9)
             if row.bounds is not None:
-                axes[2].plot(row.distance_steps * row.num_active, row.bounds / row.step_size, color=color, linestyle="--")
+                axes[2].plot(
+                    row.distance_steps * row.num_active,
+                    row.bounds / row.step_size,
+                    color=color,
+                    linestyle="--",
+                )
     axes[0].set(xlabel="gradients", ylabel="training loss f(x)", yscale="log", title="loss against gradients")
     axes[1].set(xlabel="Mbit sent by all workers", xscale="log", yscale="log", title="loss against communication")
     axes[2].set(
-        xlabel="gradients", ylabel="‖x − v‖ / α", yscale="log", title="consistency: measured (line), promised (dashed)"
+        xlabel="gradients",
+        ylabel="‖x − v‖ / α",
+        yscale="log",
+        title="consistency: measured (line), promised (dashed)",
     )
     for axis in axes:
         axis.grid(alpha=0.3)

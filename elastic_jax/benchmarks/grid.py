@@ -54,7 +54,11 @@ def measure(algorithm: str, workload: str, num_workers: int, num_devices: int, *
     state, data, key = built.init(jax.random.key(1), params), work.problem.data, jax.random.key(2)
     state_bytes, formula_bytes = stacked.num_bytes(state), metrics.promised_state_bytes(built, params)
     if mesh is not None:
-        state, data, key = devices.place(state, mesh), devices.place_data(data, mesh), devices.replicate(key, mesh)
+        state, data, key = (
+            devices.place(state, mesh),
+            devices.place_data(data, mesh),
+            devices.replicate(key, mesh),
+        )
 
     start = time.perf_counter()
     loop = jax.jit(_loop, static_argnums=0, donate_argnums=1).lower(built, state, data, key, 0, 1).compile()

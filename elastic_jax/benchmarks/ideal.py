@@ -35,7 +35,9 @@ class HandLoop:
             [jax.tree.map(lambda leaf: leaf.copy(), params), optimizer.init(params), jax.random.key(worker)]
             for worker in range(num_workers)
         ]
-        self._data = [jax.tree.map(lambda leaf, i=worker: leaf[i], workload.problem.data) for worker in range(num_workers)]
+        self._data = [
+            jax.tree.map(lambda leaf, i=worker: leaf[i], workload.problem.data) for worker in range(num_workers)
+        ]
 
     def seconds(self, num_steps: int, num_threads: int) -> float:
         """Wall seconds of `num_steps` steps of all workers, which `num_threads` threads share evenly."""

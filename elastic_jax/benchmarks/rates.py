@@ -1,4 +1,4 @@
-"""What single mechanisms cost: the loop, random numbers, the ring of past parameters, worker means, convolutions in loops."""
+"""What single mechanisms cost: the loop, random numbers, the ring of the past, worker means, convolutions in loops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ class Rate:
 def all_rates(num_rounds: int) -> list[Rate]:
     """Every mechanism, measured over `num_rounds` rounds."""
     return [
-        _at_least("noiseless quadratic d=100, n=8", _steps_per_second(0.0, None, 400_000, num_rounds), "steps/s", 2e6),
+        _at_least(
+            "noiseless quadratic d=100, n=8",
+            _steps_per_second(0.0, None, 400_000, num_rounds),
+            "steps/s",
+            2e6,
+        ),
         _at_least("the same with gaussian noise", _steps_per_second(1.0, None, 40_000, num_rounds), "steps/s", 9e4),
         _at_least("the same, 64 seeds vmapped", _steps_per_second(1.0, 64, 1000, num_rounds), "seed-steps/s", 1.5e5),
         _at_most("convolution gradient in a loop / outside", _convolution_ratio(num_rounds), "ratio", 1.5),
@@ -56,7 +61,12 @@ def _steps_per_second(noise: float, seeds: int | None, num_steps: int, num_round
     rates = []
     for round_number in range(num_rounds):
         result = run.run(
-            algorithm, params, problem.data, num_steps=num_steps, key=jax.random.key(round_number), seeds=seeds,
+            algorithm,
+            params,
+            problem.data,
+            num_steps=num_steps,
+            key=jax.random.key(round_number),
+            seeds=seeds,
             progress=False,
         )
         rates.append(num_steps * (seeds or 1) / result.seconds)

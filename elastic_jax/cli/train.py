@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import jax
+import numpy as np
 import tyro
+from jax.sharding import Mesh
 from rich.console import Console
+from rich.table import Table
 
 from elastic_jax import algorithms, arguments, base, by_name, data, devices, metrics, problems, run
 
@@ -57,6 +61,8 @@ class Train:
 
     def execute(self) -> tuple[dict[str, Any], int]:
         """Trains; {config, metrics, final, run_dir} and status 0."""
+        build = algorithms.variant(self.algorithm).build
+        bound = by_name.assignments(self.set, flag="--set")
         num_workers = arguments.integer("--num-workers", self.num_workers, low=1)
         num_steps = arguments.integer("--num-steps", self.num_steps, low=1)
         if self.num_devices is not None:
@@ -64,33 +70,103 @@ class Train:
         mesh = devices.make_mesh(self.num_devices) if self.num_devices is not None else None
 
         problem = self._problem(num_workers, mesh)
-        build = algorithms.variant(self.algorithm).build
-        bound = by_name.assignments(self.set, flag="--set")
         algorithm = by_name.call(
-            _with_oracle(build, problem.oracle), bound, what=self.algorithm,
-            num_workers=num_workers, **({} if self.step_size is None else {"step_size": self.step_size}),
+            partial(build, problem.oracle),
+            bound,
+            what=self.algorithm,
+            num_workers=num_workers,
+            **({} if self.step_size is None else {"step_size": self.step_size}),
         )
-
         every = self.measure_every or max(1, num_steps // 200)
         rarely = max(every, num_steps // 10)
-        measured = {
-            "loss": metrics.loss(every),
-            "consistency_distance_sq": metrics.consistency_distance_sq(every),
-            "staleness": metrics.staleness(every),
-            "objective": metrics.objective(problem, rarely),
-        }
         key_params, key_run = jax.random.split(jax.random.key(self.seed))
         run_dir = self.run_dir or Path("runs") / "-".join(
             [self.algorithm, self.problem, *([Path(self.data).name] if self.data else []), str(self.seed)]
         )
-        config = {
-            "algorithm": self.algorithm, "problem": self.problem, "data": self.data, "num_workers": num_workers,
-            "step_size": self.step_size, "set": list(self.set), "problem_set": list(self.problem_set),
-            "seed": self.seed, "num_seeds": self.num_seeds, "measure_every": every,
-        }
         result = run.run(
-            algorithm, problem.init(key_params), problem.data, num_steps=num_steps, key=key_run,
+            algorithm,
+            problem.init(key_params),
+            problem.data,
+            num_steps=num_steps,
+            key=key_run,
             seeds=None if self.num_seeds == 1 else arguments.integer("--num-seeds", self.num_seeds, low=1),
-            metrics=measured, mesh=mesh, run_dir=run_dir, checkpoint_every=self.checkpoint_every, config=config,
+            metrics={
+                "loss": metrics.loss(every),
+                "consistency_distance_sq": metrics.consistency_distance_sq(every),
+                "staleness": metrics.staleness(every),
+                "total_bits": metrics.total_bits(every),
+                "total_seconds": metrics.total_seconds(every),
+                "objective": metrics.objective(problem, rarely),
+            },
+            mesh=mesh,
+            run_dir=run_dir,
+            checkpoint_every=self.checkpoint_every,
+            config=self._config(),
         )
-        return self._record(algorithm, problem, result, config, run_dir), 0
+        return self._record(problem, result, run_dir), 0
+
+    def _problem(self, num_workers: int, mesh: Mesh | None) -> base.Problem:
+        """The problem on its data set, with what `--problem-set` says."""
+        build = problems.problem(self.problem).build
+        takes = inspect.signature(build).parameters
+        fixed: dict[str, Any] = {"num_workers": num_workers}
+        if mesh is not None and "mesh" in takes:
+            fixed["mesh"] = mesh
+        if self.data is not None:
+            if "dataset" not in takes:
+                raise ValueError(f"--data {self.data!r} does not apply: the problem {self.problem!r} takes no data set")
+            fixed["dataset"] = data.load(self.data, self.root)
+        bound = by_name.assignments(self.problem_set, flag="--problem-set")
+        return by_name.call(build, bound, what=self.problem, **fixed)
+
+    def _config(self) -> dict[str, Any]:
+        """What defines the run: its flags but those that may change when it is started again."""
+        flags = {name: value for name, value in asdict(self).items() if name not in MAY_CHANGE}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()}
+
+    def _record(self, problem: base.Problem, result: run.Result, run_dir: Path) -> dict[str, Any]:
+        """The machine-readable result; prints the last values."""
+        final = {name: plain(values) for name, values in self._last(result).items()}
+        params = (
+            [result.params]
+            if self.num_seeds == 1
+            else [jax.tree.map(lambda leaf, s=seed: leaf[s], result.params) for seed in range(self.num_seeds)]
+        )
+        scores = [problem.evaluate(each) for each in params]
+        final |= {name: plain(np.asarray([score[name] for score in scores])) for name in scores[0]}
+        table = Table("after the last step", "mean over seeds" if self.num_seeds > 1 else "value")
+        table.add_row("steps", str(result.num_steps))
+        for name, value in final.items():
+            table.add_row(name, f"{np.mean(np.asarray(value, float)):.6g}")
+        console = Console(soft_wrap=True)
+        console.print(table)
+        console.print(
+            f"{result.seconds:.1f} s and {result.compile_seconds:.1f} s of compilation; all of it is in {run_dir}"
+        )
+        return {
+            "config": self._config() | {"num_steps": self.num_steps},
+            "metrics": {
+                name: {"steps": plain(steps), "values": plain(values)}
+                for name, (steps, values) in result.history.items()
+            },
+            "final": {"num_steps": result.num_steps, **final},
+            "run_dir": str(run_dir),
+        }
+
+    def _last(self, result: run.Result) -> dict[str, np.ndarray]:
+        """The last value of each metric, a mean over workers: [] or [S]."""
+        axis = 0 if self.num_seeds == 1 else 1
+        last = {name: np.take(values, -1, axis=axis) for name, (_, values) in result.history.items()}
+        return {name: value if value.ndim <= axis else value.mean(axis=-1) for name, value in last.items()}
+
+
+MAY_CHANGE = ("json", "num_steps", "run_dir", "checkpoint_every", "root")
+
+
+def plain(values: Any) -> Any:
+    """Numbers and lists for JSON; what is not finite becomes None."""
+    array = np.asarray(values)
+    if array.ndim:
+        return [plain(each) for each in array]
+    number = array.item()
+    return None if isinstance(number, float) and not np.isfinite(number) else number
