@@ -73,9 +73,7 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
             "the devices there are (request_cpu_devices makes more of the CPU)"
         )
     # JAX's own default, Explicit axes, refuses rows read at traced positions and rolls over workers
-    return jax.make_mesh(
-        (num_devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=available[:num_devices]
-    )
+    return jax.make_mesh((num_devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=available[:num_devices])
 
 
 def check_mesh(name: str, mesh: Any) -> Mesh:

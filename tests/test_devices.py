@@ -103,8 +103,7 @@ def test_every_field_with_a_row_for_each_worker_is_split(variant, key):
     oracle, mesh = oracles.from_loss(trajectories.loss, batch_size=2), devices.make_mesh(2)
     build = algorithms.variant(variant).build
     few, many = (
-        jax.eval_shape(build(oracle, num_workers=n).init, key, trajectories.make_params("float32"))
-        for n in (8, 16)
+        jax.eval_shape(build(oracle, num_workers=n).init, key, trajectories.make_params("float32")) for n in (8, 16)
     )
     placed = devices.shardings(few, mesh)
     for small, large, sharding in zip(*map(jax.tree.leaves, (few, many, placed)), strict=True):
@@ -173,9 +172,7 @@ def test_data_and_keys_are_placed_whatever_their_kind(mesh, key):
             r"\('i',\).*'workers'",
         ),
         (
-            lambda _: devices.replicate(
-                0.0, jax.make_mesh((4,), ("workers",), axis_types=(AxisType.Explicit,))
-            ),
+            lambda _: devices.replicate(0.0, jax.make_mesh((4,), ("workers",), axis_types=(AxisType.Explicit,))),
             ValueError,
             "Explicit axes; they must be of type Auto",
         ),

@@ -36,8 +36,7 @@ def take_part(process: int, port: int, directory: Path) -> None:
 
     mesh = devices.make_mesh()
     results: dict[str, Any] = {
-        variant: trajectories.run(variant, DTYPE, mesh=mesh, oracle_mesh=mesh)
-        for variant in trajectories.VARIANTS
+        variant: trajectories.run(variant, DTYPE, mesh=mesh, oracle_mesh=mesh) for variant in trajectories.VARIANTS
     }
     data = trajectories.make_data(DTYPE)
     placed = devices.place_data(data, mesh)

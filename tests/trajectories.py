@@ -102,9 +102,7 @@ def run(
         state, result = step(keys[number], state, data)
         results.append(result)
     num_after = num_compilations()
-    return Run(
-        *jax.tree.map(lambda *leaves: np.stack(leaves), *devices.gather(results)), num_after - num_before
-    )
+    return Run(*jax.tree.map(lambda *leaves: np.stack(leaves), *devices.gather(results)), num_after - num_before)
 
 
 def num_compilations() -> int:

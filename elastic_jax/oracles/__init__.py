@@ -151,9 +151,7 @@ def chosen_strategy(oracle: Oracle, views: PyTree, data: PyTree) -> Choice | Non
     workers = jax.ShapeDtypeStruct((k,), jnp.int32)
     draw = partial(batches.draw, batch_size=bound["batch_size"], takes_key=bound["takes_key"])
     rows = (views, *jax.eval_shape(draw, keys, data, workers))
-    rows = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((k // num_devices, *leaf.shape[1:]), leaf.dtype), rows
-    )
+    rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((k // num_devices, *leaf.shape[1:]), leaf.dtype), rows)
     is_spread = num_devices > 1
     chosen = strategies.resolve(
         bound["value_and_grad"], rows, strategy=bound["strategy"], chunk=bound["chunk"], is_spread=is_spread
@@ -186,9 +184,7 @@ def _build(
     if mesh is not None:
         devices.check_mesh("mesh", mesh)
         if strategy == "pmap":
-            raise ValueError(
-                'mesh= is given with strategy="pmap", which chooses its own devices; give one of the two'
-            )
+            raise ValueError('mesh= is given with strategy="pmap", which chooses its own devices; give one of the two')
     return partial(
         _evaluate,
         value_and_grad=value_and_grad,
@@ -218,9 +214,7 @@ def _evaluate(
     k = keys.shape[0]
     num_devices = _num_devices(k, data, strategy, mesh)
     draw = partial(batches.draw, batch_size=batch_size, takes_key=takes_key)
-    evaluate = partial(
-        strategies.evaluate, value_and_grad, strategy=strategy, chunk=chunk, is_spread=num_devices > 1
-    )
+    evaluate = partial(strategies.evaluate, value_and_grad, strategy=strategy, chunk=chunk, is_spread=num_devices > 1)
     if num_devices == 1:
         return evaluate((views, *draw(keys, data, workers)))
     if strategy == "pmap":

@@ -55,9 +55,7 @@ def num_workers(data: PyTree) -> int | None:
     rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
     if len(rows) > 1 or () in rows:
         shapes = jax.tree.map(jnp.shape, data)
-        raise ValueError(
-            f"data has leaves of shapes {shapes}; every leaf must have the worker axis first, [n, ...]"
-        )
+        raise ValueError(f"data has leaves of shapes {shapes}; every leaf must have the worker axis first, [n, ...]")
     return rows.pop()[0] if rows else None
 
 
@@ -84,9 +82,7 @@ def _check_shards(data: PyTree, batch_size: int) -> Shards:
     longest = min(jnp.shape(leaf)[1] for leaf in jax.tree.leaves(data.examples))
     arguments.integer("batch_size", batch_size, low=1, high=longest)
     # under jit the sizes are not known, and of several processes none knows them all
-    is_known = not isinstance(data.sizes, jax.core.Tracer) and getattr(
-        data.sizes, "is_fully_addressable", True
-    )
+    is_known = not isinstance(data.sizes, jax.core.Tracer) and getattr(data.sizes, "is_fully_addressable", True)
     if is_known and not isinstance(data.sizes, jax.ShapeDtypeStruct):
         smallest = int(np.min(np.asarray(data.sizes)))
         if batch_size > smallest:

@@ -119,9 +119,7 @@ def num_pmap_devices(k: int) -> int:
         ValueError: where several processes share the work, which pmap cannot.
     """
     if jax.process_count() > 1:
-        raise ValueError(
-            'strategy = "pmap" spreads workers over the devices of one process; of several, give mesh='
-        )
+        raise ValueError('strategy = "pmap" spreads workers over the devices of one process; of several, give mesh=')
     num_devices = jax.local_device_count()
     return num_devices if k % num_devices == 0 else 1
 
