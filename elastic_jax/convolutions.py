@@ -128,9 +128,13 @@ def _rewrite(value: Any) -> Any:
 def _rewrite_equation(equation: JaxprEqn) -> JaxprEqn:
     if equation.primitive is conv_general_dilated_p:
         kernel: Any = equation.invars[1].aval
-        if _is_canonical(kernel.shape, **equation.params):
+        # A sharding of the result speaks of the old order: dropped where it shards nothing, as gradients inside a
+        # shard_map have it, and else the convolution is left alone.
+        sharding = equation.params.get("out_sharding")
+        is_sharded = sharding is not None and any(axes is not None for axes in sharding.spec)
+        if is_sharded or _is_canonical(kernel.shape, **equation.params):
             return equation
-        return _as_call(equation, partial(_convolve, **equation.params))
+        return _as_call(equation, partial(_convolve, **{**equation.params, "out_sharding": None}))
     if not any(map(_convolves, jaxprs_in_params(equation.params))):
         return equation
     if equation.primitive.name == "shard_map":
@@ -158,7 +162,7 @@ def _rewrite_shard_map(
     # Inside a shard_map the type of an array names the mesh axes along which it varies, but only while a
     # shard_map is being traced: so that is when its jaxpr is rewritten.
     return jax.shard_map(
-        lambda *shards: eval_jaxpr(_rewrite(jaxpr), (), *shards),
+        lambda *shards: tuple(eval_jaxpr(_rewrite(jaxpr), (), *shards)),
         mesh=mesh,
         in_specs=in_specs,
         out_specs=out_specs,
