@@ -118,7 +118,8 @@ def minimise(loss: Loss, shards: Shards, shape: tuple[int, ...]) -> tuple[np.nda
             hessian = linalg.LinearOperator(
                 (size, size), lambda v, at=optimum: np.asarray(product(at, v.reshape(size), wide)), dtype=np.float64
             )
-            proposal = optimum - linalg.cg(hessian, slope, rtol=1e-8, maxiter=10 * size)[0]
+            with np.errstate(divide="ignore", invalid="ignore"):  # no curvature, no step: the residual says so below
+                proposal = optimum - linalg.cg(hessian, slope, rtol=1e-8, maxiter=10 * size)[0]
             proposed_value, proposed_slope = evaluate(proposal)
             if not np.linalg.norm(proposed_slope) < np.linalg.norm(slope):
                 break
