@@ -5,7 +5,7 @@ own mini-batch and keeps no running averages: a running average would be a secon
 worker, which no algorithm communicates. For evaluation the statistics are taken anew, from a fixed part of
 the training data:
 
-    μ = mean_B μ_B,    σ² = mean_B (σ_B² + μ_B²) - μ²        over mini-batches B
+    μ = mean_B μ_B,    σ² = mean_B (σ_B² + (μ_B - μ)²)        over mini-batches B
 
 in one pass in which every layer sees its inputs normalised as in training. Group normalisation needs none of
 this and is the default.
@@ -68,9 +68,9 @@ def batch_statistics(module: nn.Module, params: Params, batches: Array) -> PyTre
     moments = {}
     for path, row in rows.items():
         if path[-1] == "mean":
-            mean_of_squares = stacked.worker_mean(rows[*path[:-1], "var"] + row**2)
+            var = (*path[:-1], "var")
             moments[path] = stacked.worker_mean(row)
-            moments[*path[:-1], "var"] = mean_of_squares - moments[path] ** 2
+            moments[var] = stacked.worker_mean(rows[var] + (row - moments[path][None]) ** 2)
     return traverse_util.unflatten_dict(moments)
 
 

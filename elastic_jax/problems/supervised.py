@@ -169,9 +169,7 @@ def build(
     bound = {"prepare": prepare, "calibration": on_device(calibration), "block_size": block_size}
     held_out = _nothing
     if test_examples is not None:
-        held_out = partial(
-            evaluate, examples=on_device(test_examples), measure=test_measure or measure, **bound
-        )
+        held_out = partial(evaluate, examples=on_device(test_examples), measure=test_measure or measure, **bound)
     return base.Problem(
         oracle=oracles.from_loss(
             loss, batch_size=batch_size, takes_key=takes_key, strategy=strategy, chunk=chunk, mesh=mesh
