@@ -91,10 +91,24 @@ class Case(NamedTuple):
         )
 
     @property
+    def optimum_offsets(self) -> np.ndarray:
+        """float64[S, T + 1, d]. x_t - x*."""
+        leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(self.constants.optimum)]
+        return self.trajectory.params - np.concatenate(leaves)
+
+    @property
     def optimum_distances_sq(self) -> np.ndarray:
         """float64[S, T + 1]. ‖x_t - x*‖²."""
-        leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(self.constants.optimum)]
-        return norms_sq(self.trajectory.params - np.concatenate(leaves))
+        return norms_sq(self.optimum_offsets)
+
+    def noise_along(self, directions: np.ndarray) -> np.ndarray:
+        """⟨directions, Σ_i w_i (G_t^i - ∇f(v_t^i))⟩ for directions [S, T, d] that are known before step t: [S, T].
+
+        Its expectation is zero for unbiased gradients, which is a hypothesis of its own. Adding it back to what is
+        measured leaves expectations as they are and takes away most of their statistical error (a control variate).
+        """
+        run = self.trajectory
+        return np.einsum("std,stk,stkd->st", directions, run.weights, run.noises)
 
     @property
     def is_single(self) -> bool:

@@ -118,7 +118,10 @@ def _per_step(case: Case) -> Comparison:
     a = case.step_size * count / n
     mean_slope = np.einsum("stk,stkd->std", heard, run.view_slopes) / count[..., None]
     descent = (
-        np.diff(run.values, axis=1) + a / 2 * norms_sq(run.slopes[:, :-1]) + a / 2 * (1 - a * L) * norms_sq(mean_slope)
+        np.diff(run.values, axis=1)
+        + case.step_size * case.noise_along(run.slopes[:, :-1])
+        + a / 2 * norms_sq(run.slopes[:, :-1])
+        + a / 2 * (1 - a * L) * norms_sq(mean_slope)
     )
     mean_distance_sq = (heard * run.distances_sq).sum(axis=-1) / count
     noise = (heard * norms_sq(run.noises)).sum(axis=-1) / n**2

@@ -108,6 +108,7 @@ def _per_step(case: Case) -> Comparison:
     (L,) = case.known("smoothness")
     descent = (
         np.diff(run.values, axis=1)
+        + a * case.noise_along(run.slopes[:, :-1])
         + a / 2 * norms_sq(run.slopes[:, :-1])
         + a / 2 * (1 - a * L) * norms_sq(run.view_slopes[:, :, 0])
     )

@@ -116,7 +116,7 @@ def _per_step(case: Case, *, noise_factor: float = 1.0) -> Comparison:
     gain = a / 2 * (run.view_values.mean(axis=-1) - case.known("optimal_value")[0])
     noise = norms_sq(run.noises).sum(axis=-1) / n**2
     errors = noise_factor * a**2 * noise + 3 * a * L * run.distances_sq.mean(axis=-1)
-    measured = distances_sq[:, 1:] + gain
+    measured = distances_sq[:, 1:] + gain + 2 * a * case.noise_along(case.optimum_offsets[:, :-1])
     claimed = (1 - a * c / 2) * distances_sq[:, :-1] + errors
     return statistics.at_most(measured, claimed, is_exact=run.is_exact, axes=("t",))
 

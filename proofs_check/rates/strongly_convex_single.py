@@ -105,7 +105,7 @@ def _per_step(case: Case, *, noise_factor: float = 1.0) -> Comparison:
     distances_sq = case.optimum_distances_sq
     gain = a / 2 * (run.view_values[:, :, 0] - case.known("optimal_value")[0])
     errors = noise_factor * a**2 * norms_sq(run.noises[:, :, 0]) + 3 * a * L * run.distances_sq[:, :, 0]
-    measured = distances_sq[:, 1:] + gain
+    measured = distances_sq[:, 1:] + gain + 2 * a * case.noise_along(case.optimum_offsets[:, :-1])
     claimed = (1 - a * c / 2) * distances_sq[:, :-1] + errors
     return statistics.at_most(measured, claimed, is_exact=run.is_exact, axes=("t",))
 
