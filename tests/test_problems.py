@@ -290,7 +290,9 @@ def test_a_real_data_set_is_learnt_and_scored():
     assert float(problem.evaluate(problem.init(jax.random.key(0)))["test_accuracy"]) < 0.6
 
 
-def test_raw_arrays_are_data_and_bytes_are_scaled():
+def test_raw_arrays_are_data_and_bytes_are_scaled_but_not_floats():
+    problem = log_cosh.build(num_workers=1, dataset=([[0.5]], [2.0]))
+    assert [leaf.tolist() for leaf in problem.data.examples] == [[[[0.5]]], [[2.0]]]
     pixels = np.asarray([[[255, 0]], [[0, 255]], [[255, 255]]], np.uint8)
     problem = nonconvex_logistic.build(num_workers=1, dataset=(pixels, np.asarray([0, 1, 1])))
     features, labels = problem.data.examples
