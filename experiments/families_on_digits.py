@@ -118,7 +118,7 @@ def main(config: Config, *, size: str, run_dir: Path) -> Answer:
 
 def settings(config: Config) -> list[tuple[str, ModuleType, dict[str, Any]]]:
     """(label, variant, its arguments) of every row."""
-    chosen = []
+    chosen: list[tuple[str, ModuleType, dict[str, Any]]] = []
     for members in algorithms.families().values():
         for name, module in list(members.items())[: None if config.is_complete else 1]:
             chosen.append((name, module, {}))

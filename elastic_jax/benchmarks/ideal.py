@@ -71,7 +71,7 @@ def _step(
     takes_key: bool,
 ) -> list[Any]:
     key, key_batch, key_loss = jax.random.split(key, 3) if takes_key and batch_size else (*jax.random.split(key), key)
-    if isinstance(data, base.Shards):
+    if isinstance(data, base.Shards) and batch_size is not None:
         rows = jax.random.randint(key_batch, (batch_size,), 0, data.sizes)
         batch = jax.tree.map(lambda leaf: leaf[rows], data.examples)
     else:

@@ -35,7 +35,7 @@ Command = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 1 a check failed, 2 bad input (one line on stderr), 130 interrupted."""
     command: Any = tyro.cli(
-        Command,  # type: ignore[arg-type]  # a union of annotated dataclasses is what tyro takes
+        Command,
         prog="elastic-jax",
         description="Distributed SGD as pure JAX functions, with the theory checked at every step.",
         args=argv,

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import tyro
+from rich.console import Console
+from rich.progress import track
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,21 @@ class Prove:
 
     def execute(self) -> tuple[dict[str, Any], int]:
         """Prints the table of verdicts; {"statements": [...]} and the status."""
-        from proofs_check import report  # the proofs switch JAX to float64, which other commands must not
+        jax.config.update("jax_enable_x64", True)  # identities are judged to 1e-10
+        import proofs_check
+        from proofs_check import record, report
 
-        checks = report.prove(list(self.ids) or None)
-        return report.as_json(checks), report.exit_status(checks)
+        chosen = list(self.ids) or list(proofs_check.statements())
+        for each in chosen:
+            proofs_check.statement(each)
+        console = Console()
+        checks = [
+            check
+            for each in track(chosen, "proving", console=console, transient=True)
+            for check in report.prove([each])
+        ]
+        console.print(report.table(checks))
+        violated = [check for check in checks if check.verdict == "violated" or check.control_tripped is False]
+        for check in violated:
+            console.print(record.as_json(check))
+        return {"statements": [record.as_json(check) for check in checks]}, report.exit_status(checks)
