@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from elastic_jax import algorithms, arguments, clocks, compressors, delays, problems
+from elastic_jax import algorithms, clocks, compressors, delays, problems
 from elastic_jax.base import Algorithm, Constants, Problem
 from proofs_check import planted, two_samples
 from proofs_check import trajectory as trajectories
@@ -257,18 +257,17 @@ def dropping(
     yield from of_runs("half lost in odd steps", algorithm, {name: runs[name] for name in names}, step_size)
 
 
-def replicated(problem: Problem, *, num_workers: int) -> Problem:
-    """A problem of one worker, given to many: all have the same data, so that ζ = 0, and f is unchanged.
+def replicated(build: Callable[..., Problem], *, num_workers: int) -> Problem:
+    """A problem whose workers all have the data of a single one: ζ = 0, and f and its constants are unchanged.
 
     Args:
-        problem: of one worker.
+        build: `build(num_workers=...) -> Problem`.
         num_workers: n >= 1.
     """
-    arguments.integer("problem.num_workers", problem.num_workers, low=1, high=1)
-    return problem._replace(
-        data=jax.tree.map(lambda leaf: jnp.repeat(leaf, num_workers, axis=0), problem.data),
-        constants=problem.constants._replace(heterogeneity=0.0),
-        num_workers=num_workers,
+    alone = build(num_workers=1)
+    return build(num_workers=num_workers)._replace(
+        data=jax.tree.map(lambda leaf: jnp.repeat(leaf, num_workers, axis=0), alone.data),
+        constants=alone.constants._replace(heterogeneity=0.0),
     )
 
 
@@ -348,8 +347,8 @@ def _sampled_run(name: str, problem_name: str, step_size: float, num_seeds: int,
 @functools.cache
 def _problem(name: str) -> Problem:
     with jax.enable_x64(True):
-        alone = problems.problem(name).build(num_workers=1, **SAMPLED_PROBLEMS[name])
-        return replicated(alone, num_workers=NUM_WORKERS_SAMPLED)
+        build = functools.partial(problems.problem(name).build, **SAMPLED_PROBLEMS[name])
+        return replicated(build, num_workers=NUM_WORKERS_SAMPLED)
 
 
 def _setting(name: str) -> Setting:

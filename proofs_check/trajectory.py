@@ -261,11 +261,16 @@ def _flat(tree: PyTree, lead: int) -> np.ndarray:
 def _trajectory(seen: _Seen, values: np.ndarray, slopes: np.ndarray, *, is_exact: bool) -> Trajectory:
     """The record; `values` [N] and `slopes` [N, d] are those at all x_t, then at all views."""
     params, views = _flat(seen.params, 2), _flat(seen.info.views, 3)
+    grads = _flat(seen.info.grads, 3)
+    if grads.shape != views.shape:
+        raise ValueError(
+            f"the oracle returned grads of shape {grads.shape} at views of shape {views.shape}; one for each"
+        )
     split = params.shape[0] * params.shape[1]
     return Trajectory(
         params=params,
         views=views,
-        grads=_flat(seen.info.grads, 3),
+        grads=grads,
         updates=_flat(seen.info.updates, 3),
         weights=np.asarray(seen.info.weights, np.float64),
         workers=np.asarray(seen.info.workers, np.int64),

@@ -1,5 +1,6 @@
 """Every statement of the theory holds, and notices every bug that is planted for it."""
 
+import functools
 import inspect
 import json
 import re
@@ -7,6 +8,7 @@ import re
 import pytest
 
 import proofs_check
+from elastic_jax import algorithms, problems
 from proofs_check import cases, record, report
 
 STATEMENTS = proofs_check.statements()
@@ -77,8 +79,6 @@ def test_a_statement_is_documented(id):
 
 def test_the_registry_variants_are_all_tried(checks):
     """EC:I1 tries every registered variant on its defaults, and skips none that sends everything."""
-    from elastic_jax import algorithms
-
     settings = {c.setting.split(" on ")[0]: c for c in checks("EC:I1")}
     assert set(algorithms.variants()) <= set(settings)
     assert settings["synchronous_sgd"].verdict == "holds"
@@ -101,6 +101,24 @@ def test_workers_that_differ_skip_the_whole_theorem(id):
         differing = case.constants._replace(heterogeneity=1.0)
         checks = STATEMENTS[id]._judge(case._replace(constants=differing))
         assert {check.verdict for check in checks} == {"skipped"}
+
+
+def test_nothing_sampled_is_skipped_but_for_a_cap_or_an_unknown_bound(checks):
+    """On the library's problems the variants on their defaults are what the theorems are about."""
+    for id in STATEMENTS:
+        for check in checks(id):
+            failed = {h.name for h in check.hypotheses if not h.holds and not check.is_exact}
+            assert all(name.startswith(("α <=", "bound declared")) for name in failed), (id, check.setting, failed)
+
+
+@pytest.mark.parametrize("name", cases.SAMPLED_PROBLEMS)
+def test_replicated_workers_leave_the_objective_alone(name, key):
+    """With the data of one worker given to four, f is that of the one."""
+    build = functools.partial(problems.problem(name).build, **cases.SAMPLED_PROBLEMS[name])
+    alone, many = build(num_workers=1), cases.replicated(build, num_workers=4)
+    params = many.init(key)
+    assert float(many.objective(params, many.data)) == pytest.approx(float(alone.objective(params, alone.data)))
+    assert many.constants.heterogeneity == 0
 
 
 def test_an_unknown_id_proposes_the_closest():
