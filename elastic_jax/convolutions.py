@@ -128,13 +128,13 @@ def _rewrite(value: Any) -> Any:
 def _rewrite_equation(equation: JaxprEqn) -> JaxprEqn:
     if equation.primitive is conv_general_dilated_p:
         kernel: Any = equation.invars[1].aval
-        # A sharding of the result speaks of the old order: dropped where it shards nothing, as gradients inside a
-        # shard_map have it, and else the convolution is left alone.
+        # A sharding of the result speaks of the old order: where it shards anything the convolution is left alone.
+        # Gradients inside a shard_map have one that shards nothing.
         sharding = equation.params.get("out_sharding")
         is_sharded = sharding is not None and any(axes is not None for axes in sharding.spec)
         if is_sharded or _is_canonical(kernel.shape, **equation.params):
             return equation
-        return _as_call(equation, partial(_convolve, **{**equation.params, "out_sharding": None}))
+        return _as_call(equation, partial(_convolve, **equation.params))
     if not any(map(_convolves, jaxprs_in_params(equation.params))):
         return equation
     if equation.primitive.name == "shard_map":
@@ -175,9 +175,7 @@ def _channels_last(num_dims: int) -> lax.ConvDimensionNumbers:
     """The quick order: [batch, *space, channels] and kernel [*space, input channels, output channels]."""
     last = num_dims - 1
     batch_channels_space = (0, last, *range(1, last))
-    return lax.ConvDimensionNumbers(
-        batch_channels_space, (last, last - 1, *range(last - 1)), batch_channels_space
-    )
+    return lax.ConvDimensionNumbers(batch_channels_space, (last, last - 1, *range(last - 1)), batch_channels_space)
 
 
 def _num_parts(num_groups: int, num_channels: int) -> int:
