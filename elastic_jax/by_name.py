@@ -84,8 +84,13 @@ def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
     if not isinstance(function, ast.Name):
         raise ValueError(f"{name} = {text!r} cannot be read; it must be a call such as {constructors[0]}(...)")
     constructor = getattr(module, arguments.one_of(name, function.id, constructors))
-    positional = [] if isinstance(node, ast.Name) else [ast.literal_eval(argument) for argument in node.args]
-    keywords = {} if isinstance(node, ast.Name) else {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg}
+    try:
+        positional = [ast.literal_eval(argument) for argument in getattr(node, "args", [])]
+        keywords = {each.arg: ast.literal_eval(each.value) for each in getattr(node, "keywords", []) if each.arg}
+    except ValueError as error:
+        raise ValueError(
+            f"{name} = {text!r} cannot be read; its arguments must be numbers, strings or lists"
+        ) from error
     try:
         inspect.signature(constructor).bind(*positional, **keywords)
     except TypeError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,10 @@ Command = (
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
+
+
+PACKAGES = Path(__file__).parents[2]
+NAMES = ("elastic_jax", "proofs_check", "experiments")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -62,9 +67,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _is_ours(error: BaseException) -> bool:
     """Whether our own code raised it, about what it was given; else it is a fault and its traceback is wanted."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    packages = Path(__file__).resolve().parents[2]
-    raised_in = Path(frame.tb_frame.f_code.co_filename).resolve() if frame is not None else packages
-    return any(raised_in.is_relative_to(packages / name) for name in ("elastic_jax", "proofs_check", "experiments"))
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    ours = any(Path(place.filename).is_relative_to(PACKAGES / name) for name in NAMES)
+    return ours and (place.line or "").startswith("raise ")

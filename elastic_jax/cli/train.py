@@ -48,8 +48,8 @@ class Train:
     """Seed of everything random: initial parameters, schedule, samples."""
     num_seeds: int = 1
     """Independent runs from the same initial parameters."""
-    measure_every: int | None = None
-    """Steps between two measurements of the cheap metrics; default: 200 measurements in the run."""
+    measure_every: int = 10
+    """Steps between two measurements; f on all training data is measured a tenth as often."""
     checkpoint_every: int | None = None
     """Steps between two checkpoints; default: only at the end or when interrupted."""
     num_devices: int | None = None
@@ -77,8 +77,7 @@ class Train:
             num_workers=num_workers,
             **({} if self.step_size is None else {"step_size": self.step_size}),
         )
-        every = self.measure_every or max(1, num_steps // 200)
-        rarely = max(every, num_steps // 10)
+        every = arguments.integer("--measure-every", self.measure_every, low=1)
         key_params, key_run = jax.random.split(jax.random.key(self.seed))
         run_dir = self.run_dir or Path("runs") / "-".join(
             [self.algorithm, self.problem, *([Path(self.data).name] if self.data else []), str(self.seed)]
@@ -96,7 +95,7 @@ class Train:
                 "staleness": metrics.staleness(every),
                 "total_bits": metrics.total_bits(every),
                 "total_seconds": metrics.total_seconds(every),
-                "objective": metrics.objective(problem, rarely),
+                "objective": metrics.objective(problem, 10 * every),
             },
             mesh=mesh,
             run_dir=run_dir,

@@ -1,0 +1,101 @@
+"""The command line does what `--help` says, writes the documented JSON, and answers bad input in one line."""
+
+import json
+
+import pytest
+
+from elastic_jax import algorithms, by_name, cli, compressors, delays
+
+
+def call(*argv: str) -> int:
+    """The exit status of a command."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(list(argv))
+    return int(stopped.value.code or 0)
+
+
+def test_list_writes_every_registered_variant(tmp_path):
+    file = tmp_path / "list.json"
+    assert call("list", "--json", str(file)) == 0
+    written = json.loads(file.read_text())["variants"]
+    assert [row["name"] for row in written] == list(algorithms.variants())
+    assert all(set(row) == {"name", "family", "module"} for row in written)
+
+
+def train(run_dir, *more: str, steps: int = 20) -> list[str]:
+    """A short training as a user would write it."""
+    return [
+        *("train", "--algorithm", "local_sgd", "--problem", "log_cosh", "--num-workers", "4"),
+        *("--num-steps", str(steps), "--run-dir", str(run_dir), "--set", "period=5", *more),
+    ]
+
+
+def test_train_writes_its_record_and_resumes_in_the_same_folder(tmp_path):
+    first, second, whole = (tmp_path / name for name in ("first.json", "second.json", "whole.json"))
+    assert call(*train(tmp_path / "run", "--json", str(first), steps=20)) == 0
+    record = json.loads(first.read_text())
+    assert set(record) == {"config", "metrics", "final", "run_dir"}
+    assert record["final"]["num_steps"] == 20
+    assert record["config"]["set"] == ["period=5"]
+    assert record["metrics"]["objective"]["steps"][-1] == 19
+
+    every = ("--measure-every", "1")
+    assert call(*train(tmp_path / "run2", *every, steps=20)) == 0
+    assert call(*train(tmp_path / "run2", *every, "--json", str(second), steps=40)) == 0
+    assert call(*train(tmp_path / "run3", *every, "--json", str(whole), steps=40)) == 0
+    resumed, uninterrupted = (json.loads(file.read_text()) for file in (second, whole))
+    assert resumed["final"] == uninterrupted["final"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--algorithm", "loca_sgd"], "did you mean 'local_sgd'"),
+        (["--problem", "logistik"], "did you mean 'logistic'"),
+        (["--set", "perid=3"], "did you mean 'period'"),
+        (["--set", "period"], "NAME=VALUE"),
+        (["--set", "period=0"], "period = 0"),
+        (["--num-workers", "0"], "--num-workers = 0"),
+        (["--num-steps", "-3"], "--num-steps = -3"),
+        (["--step-size", "-0.5"], "step_size = -0.5"),
+        (["--data", "cifr10"], "did you mean 'cifar10'"),
+        (["--problem-set", "dim=0"], "dim = 0"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(tmp_path, capsys, argv, said):
+    base = {"--algorithm": "local_sgd", "--problem": "log_cosh", "--num-workers": "4", "--num-steps": "5"}
+    base |= dict(zip(argv[::2], argv[1::2], strict=True))
+    flags = [part for pair in base.items() for part in pair]
+    assert call("train", *flags, "--run-dir", str(tmp_path)) == 2
+    written = capsys.readouterr().err
+    assert said in written
+    assert "Traceback" not in written
+
+
+def test_a_diverging_run_ends_with_status_1_and_says_where(tmp_path, capsys):
+    argv = ["train", "--algorithm", "synchronous_sgd", "--problem", "quadratic", "--num-workers", "2"]
+    assert call(*argv, "--num-steps", "5000", "--step-size", "1e6", "--run-dir", str(tmp_path / "run")) == 1
+    assert "is not finite at step" in capsys.readouterr().err
+
+
+def test_an_unknown_experiment_or_statement_gets_the_closest_name(capsys):
+    assert call("reproduce", "families_on_digit") == 2
+    assert "did you mean 'families_on_digits'" in capsys.readouterr().err
+    assert call("prove", "EC:I22") == 2
+    assert "EC:I2" in capsys.readouterr().err
+
+
+def test_parts_are_read_from_text():
+    texts = ["period=8", "delays=uniform(4)", "compressor=top_k(0.5, scope='model')", "error_feedback=True", "x=iid"]
+    bound = by_name.assignments(texts, flag="--set")
+    assert bound["period"] == 8
+    assert bound["delays"].max_delay == delays.uniform(4).max_delay
+    assert str(bound["compressor"]) == str(compressors.top_k(0.5, scope="model"))
+    assert bound["error_feedback"] is True
+    assert bound["x"] == "iid"
+
+
+@pytest.mark.parametrize("text", ["delays=__import__('os')", "delays=uniform(open('x'))", "delays=uniform(1, 2, 3)"])
+def test_nothing_but_constructors_with_literals_is_evaluated(text):
+    with pytest.raises(ValueError, match="delays"):
+        by_name.assignments([text], flag="--set")
