@@ -144,6 +144,7 @@ def test_a_server_that_goes_on_elsewhere_is_not_believed(site, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT[:1234])
     site.shift = 1
     get(site, tmp_path / "file")
+    assert site.asked == [("file", "bytes=1234-"), ("file", None)]
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
@@ -320,7 +321,7 @@ def test_an_archive_writes_nowhere_but_to_the_known_files(site, tmp_path, monkey
         "cifar-100-binary/more.txt": b"x",
         "cifar-100-binary/link": None,
     }
-    serve_cifar100(site, monkeypatch, {**strange, **CIFAR_FILES})
+    serve_cifar100(site, monkeypatch, {**CIFAR_FILES, **strange})
     data.fetch("cifar100", tmp_path / "root", progress=False)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file() or path.is_symlink()) == [
         "SHA256SUMS", "test.bin", "train.bin",

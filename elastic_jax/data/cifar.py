@@ -68,8 +68,7 @@ def load(name: str, root: Path) -> Dataset:
     counts = (len(train_labels), len(test_labels))
     if counts != variant.num_examples:
         raise ValueError(
-            f"{folder}: {counts} training and test images, must be {variant.num_examples}: a file is "
-            f"truncated; {how}"
+            f"{folder}: {counts} training and test images, must be {variant.num_examples}: a file is truncated; {how}"
         )
     return Dataset(name, train_images, train_labels, test_images, test_labels, variant.label_limits[-1])
 

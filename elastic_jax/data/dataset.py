@@ -33,9 +33,7 @@ class Dataset(NamedTuple):
 def default_root(root: str | os.PathLike[str] | None = None) -> Path:
     """The folder of data sets: `root`, else $ELASTIC_JAX_DATA, else ~/.cache/elastic_jax."""
     if root is not None and not isinstance(root, (str, os.PathLike)):
-        raise TypeError(
-            f"root = {root!r} is a {type(root).__name__}; it must be the path of a folder, or None"
-        )
+        raise TypeError(f"root = {root!r} is a {type(root).__name__}; it must be the path of a folder, or None")
     return Path(root or os.environ.get(ROOT_VARIABLE) or Path("~/.cache/elastic_jax")).expanduser()
 
 
@@ -83,8 +81,7 @@ def check_labels(labels: np.ndarray, num_classes: int, path: Path, how: str) -> 
     """Raises `ValueError` where a label of the file `path` is not in [0, num_classes)."""
     if labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
         raise ValueError(
-            f"{path} is corrupt: labels in [{labels.min()}, {labels.max()}], must be in [0, {num_classes}); "
-            f"{how}"
+            f"{path} is corrupt: labels in [{labels.min()}, {labels.max()}], must be in [0, {num_classes}); {how}"
         )
 
 

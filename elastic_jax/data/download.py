@@ -95,9 +95,7 @@ def digest(path: Path, algorithm: str) -> str:
 def _receive(url: str, part: Path, report: Callable[[int, int | None], None]) -> None:
     """Appends to `part` what it lacks; raises `ConnectionError` where the connection ends before the file."""
     done = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "elastic-jax", "Accept-Encoding": "identity"}
-    )
+    request = urllib.request.Request(url, headers={"User-Agent": "elastic-jax", "Accept-Encoding": "identity"})
     if done:
         request.add_header("Range", f"bytes={done}-")
     try:
@@ -117,9 +115,7 @@ def _receive(url: str, part: Path, report: Callable[[int, int | None], None]) ->
             content_range = response.headers.get("Content-Range", "")
             if not content_range.startswith(f"bytes {done}-"):
                 part.unlink()
-                raise ConnectionError(
-                    f"asked for bytes from {done}, got {content_range!r}; what was kept is removed"
-                )
+                raise ConnectionError(f"asked for bytes from {done}, got {content_range!r}; what was kept is removed")
             total = _total(content_range)
         else:
             done = 0  # the server does not continue files: from the beginning

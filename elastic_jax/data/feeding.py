@@ -62,9 +62,7 @@ def batches(
         examples = (examples.train_inputs, examples.train_targets)
     batch_size = arguments.integer("batch_size", batch_size, low=1)
     start = arguments.integer("start", start, low=0)
-    parts = partition(
-        count(examples), num_workers=num_workers, split=split, labels=labels, alpha=alpha, seed=seed
-    )
+    parts = partition(count(examples), num_workers=num_workers, split=split, labels=labels, alpha=alpha, seed=seed)
     return _draw(jax.tree.map(np.asarray, examples), parts, batch_size, seed, start)
 
 
@@ -121,9 +119,7 @@ def grain_batches(
         raise TypeError(f"source is a {type(source).__name__}; it must have len(source) and source[i]")
     batch_size = arguments.integer("batch_size", batch_size, low=1)
     num_threads = arguments.integer("num_threads", num_threads, low=0)
-    parts = partition(
-        len(source), num_workers=num_workers, split=split, labels=labels, alpha=alpha, seed=seed
-    )
+    parts = partition(len(source), num_workers=num_workers, split=split, labels=labels, alpha=alpha, seed=seed)
     seed = arguments.integer("seed", seed, low=0, high=2**32 - 1 - num_workers)
     workers = [
         grain.MapDataset.source(_Shard(source, part))
@@ -154,9 +150,7 @@ def _stack(trees: Any) -> PyTree:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def _draw(
-    examples: PyTree, parts: list[np.ndarray], batch_size: int, seed: int, start: int
-) -> Iterator[PyTree]:
+def _draw(examples: PyTree, parts: list[np.ndarray], batch_size: int, seed: int, start: int) -> Iterator[PyTree]:
     order = np.concatenate(parts)
     sizes = np.array([len(part) for part in parts])[:, None]
     firsts = np.cumsum(sizes)[:, None] - sizes

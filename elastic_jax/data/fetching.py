@@ -176,8 +176,7 @@ def _is_verified(name: str, folder: Path) -> bool:
         return all(_wrong_content(_present(folder, file), name, file) is None for file in _files(name))
     recorded = _recorded(folder)
     return all(
-        (folder / file).is_file() and digest(folder / file, "sha256") == recorded.get(file)
-        for file in _files(name)
+        (folder / file).is_file() and digest(folder / file, "sha256") == recorded.get(file) for file in _files(name)
     )
 
 
@@ -201,11 +200,7 @@ def _write_record(folder: Path, files: tuple[str, ...]) -> None:
 
 def _present(folder: Path, file: str) -> Path:
     """The plain file, or the compressed one where only that is there."""
-    return (
-        folder / file
-        if (folder / file).exists() or not (folder / f"{file}.gz").exists()
-        else folder / f"{file}.gz"
-    )
+    return folder / file if (folder / file).exists() or not (folder / f"{file}.gz").exists() else folder / f"{file}.gz"
 
 
 def _wrong_md5(path: Path, md5: str) -> str | None:
@@ -233,8 +228,4 @@ def _wrong_content(path: Path, name: str, file: str, is_compressed: bool | None 
                 found.update(chunk)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         return f"{file} is truncated or corrupt ({error})"
-    return (
-        None
-        if found.hexdigest() == expected
-        else f"sha256 of {file} is {found.hexdigest()}, must be {expected}"
-    )
+    return None if found.hexdigest() == expected else f"sha256 of {file} is {found.hexdigest()}, must be {expected}"

@@ -95,14 +95,11 @@ def read(path: str | Path, how: str = "replace the file") -> np.ndarray:
 def _read(file: BinaryIO, path: Path, how: str) -> np.ndarray:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
-        raise ValueError(
-            f"{path} is not an IDX file: it begins with {magic!r}, must be two zero bytes; {how}"
-        )
+        raise ValueError(f"{path} is not an IDX file: it begins with {magic!r}, must be two zero bytes; {how}")
     kind, num_axes = magic[2], magic[3]
     if kind != 8 or not 1 <= num_axes <= 4:
         raise ValueError(
-            f"{path}: IDX type {kind:#04x} with {num_axes} axes; must be unsigned bytes (0x08) with 1 to 4; "
-            f"{how}"
+            f"{path}: IDX type {kind:#04x} with {num_axes} axes; must be unsigned bytes (0x08) with 1 to 4; {how}"
         )
     header = file.read(4 * num_axes)
     if len(header) < 4 * num_axes:

@@ -79,23 +79,17 @@ def load_path(
     try:
         loaded = load_svmlight_files([os.fspath(file) for file in paths], n_features=num_features)
     except (ValueError, OverflowError, OSError, EOFError) as error:
-        raise ValueError(
-            f"{' or '.join(map(str, paths))} is truncated or no LIBSVM text ({error}); {how}"
-        ) from error
+        raise ValueError(f"{' or '.join(map(str, paths))} is truncated or no LIBSVM text ({error}); {how}") from error
     inputs = [_dense(matrix, file, how) for matrix, file in zip(loaded[::2], paths, strict=True)]
     targets = loaded[1::2]
     for file, features, values in zip(paths, inputs, targets, strict=True):
         if not len(values) or not np.isfinite(features).all() or not np.isfinite(values).all():
-            raise ValueError(
-                f"{file} is corrupt: it holds {len(values)} examples, or numbers not finite; {how}"
-            )
+            raise ValueError(f"{file} is corrupt: it holds {len(values)} examples, or numbers not finite; {how}")
     if len(paths) == 1:
         is_test = np.zeros(len(targets[0]), bool)
         if test_every is not None:
             every = arguments.integer("test_every", test_every, low=2)
-            is_test = stratified_test(
-                targets[0] if _is_labels(targets[0]) else np.zeros(len(targets[0])), every=every
-            )
+            is_test = stratified_test(targets[0] if _is_labels(targets[0]) else np.zeros(len(targets[0])), every=every)
         inputs = [inputs[0][~is_test], inputs[0][is_test]]
         targets = [targets[0][~is_test], targets[0][is_test]]
     name = path.name if name is None else name

