@@ -77,7 +77,7 @@ def build(
     curvatures = (factors * np.linspace(low, high, dim)).astype(dtype)
     centres = random.normal(0.0, centre_spread, (num_workers, dim)).astype(dtype)
     return Problem(
-        oracle=partial(oracle, noise=noise, num_workers=num_workers),
+        oracle=partial(oracle, noise=noise),
         init=partial(init, dim=dim),
         data={"curvatures": jnp.asarray(curvatures), "centres": jnp.asarray(centres)},
         objective=objective,
@@ -88,11 +88,12 @@ def build(
 
 
 def oracle(
-    keys: Array, views: Array, data: dict[str, Array], workers: Array, /, *, noise: float, num_workers: int
+    keys: Array, views: Array, data: dict[str, Array], workers: Array, /, *, noise: float
 ) -> tuple[Array, Array]:
     """The stacked oracle, in a few elementwise operations: losses f_i(v_i) without noise, and gradients [k, d]."""
     k, dim = views.shape
-    rows = data if k == num_workers else stacked.take_rows(data, workers)
+    # with all workers active they are in order; a worker that the data do not have reads NaN
+    rows = data if k == stacked.num_rows(data) else stacked.take_rows(data, workers)
     offsets = views - rows["centres"].astype(views.dtype)
     slopes = rows["curvatures"].astype(views.dtype) * offsets
     losses = 0.5 * jnp.einsum("kd,kd->k", offsets, slopes)
