@@ -1,0 +1,88 @@
+"""The person at the terminal: a progress bar for what takes longer than a moment, and Ctrl-C that loses nothing."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PATIENCE = 2.0
+"""Seconds before a bar appears."""
+
+
+class Bar:
+    """A bar with steps, steps per second and the time that remains; a context. Silent unless at a terminal."""
+
+    def __init__(self, num_steps: int, done: int, *, is_shown: bool) -> None:
+        """For a run of `num_steps` of which `done` are taken already."""
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.completed:>9,.0f} / {task.total:,.0f} steps"),
+            BarColumn(),
+            TextColumn("{task.fields[rate]:,.4g} steps/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=False,
+        )
+        self._is_shown = is_shown and console.is_terminal and sys.stderr.isatty()
+        self._task = self._progress.add_task("", total=num_steps, completed=done, rate=0.0)
+        self._done, self._start = done, time.perf_counter()
+        self._is_started = False
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._is_started:
+            self._progress.stop()
+
+    def update(self, num_steps: int) -> None:
+        """`num_steps` are taken now."""
+        seconds = time.perf_counter() - self._start
+        if not self._is_shown or seconds < PATIENCE:
+            return
+        if not self._is_started:
+            self._progress.start()
+            self._is_started = True
+        self._progress.update(self._task, completed=num_steps, rate=(num_steps - self._done) / seconds)
+
+
+class Interrupts:
+    """Whether somebody has asked to stop."""
+
+    name: str | None = None
+    """The name of the signal, e.g. 'SIGINT'; None as long as nobody has."""
+
+
+@contextmanager
+def interrupts() -> Iterator[Interrupts]:
+    """Ctrl-C and SIGTERM are noted instead of raised; the second one is raised as ever. Main thread only."""
+    found = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield found
+        return
+    old: dict[signal.Signals, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        found.name = signal.Signals(number).name
+        for one, handler in old.items():
+            signal.signal(one, handler)
+
+    for one in (signal.SIGINT, signal.SIGTERM):
+        old[one] = signal.signal(one, note)
+    try:
+        yield found
+    finally:
+        for one, handler in old.items():
+            signal.signal(one, handler)

@@ -1,0 +1,288 @@
+"""The one loop: any algorithm, any number of steps and seeds, measured, saved, and resumed bit for bit.
+
+    result = run.run(algorithm, params, problem.data, num_steps=10_000, key=jax.random.key(0), seeds=8,
+                     metrics={"objective": metrics.objective(problem, 100)}, run_dir="runs/first")
+    steps, values = result.history["objective"]         # int64[m] and [8, m]
+
+Step t draws everything random from `base.step_key(key, t)`, and `init` from `base.step_key(key, INIT)`. So a
+run is a function of its arguments alone: neither the lengths of the chunks in which it is computed nor how
+often it was interrupted changes a bit of it. One program is compiled, whatever the length of the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import Mesh
+
+from elastic_jax import arguments, base, chunks, console, convolutions, devices, run_folder, stacked
+from elastic_jax.base import Algorithm, Params, PyTree
+from elastic_jax.checkpoints import Checkpoints
+from elastic_jax.feed import Feed
+from elastic_jax.history import History
+from elastic_jax.loop import Loop, start_lane
+from elastic_jax.metrics import Metric, Total
+from elastic_jax.outcome import Diverged as Diverged
+from elastic_jax.outcome import Interrupted as Interrupted
+from elastic_jax.outcome import Result as Result
+
+INIT = 2**31 - 1
+"""The step number whose key `init` gets: no step has it."""
+SMALL_STATE_BYTES = 2**16
+"""Up to this size of one run's state, losses are looked at once a chunk where `check` is "auto"."""
+
+
+def run(
+    algorithm: Algorithm,
+    params: Params,
+    data: PyTree | Iterable[PyTree] = (),
+    *,
+    num_steps: int,
+    key: Array,
+    seeds: int | None = None,
+    share_schedule: bool = False,
+    seed_strategy: str = "auto",
+    metrics: Mapping[str, Metric] | None = None,
+    chunk: int | None = None,
+    check: str = "auto",
+    on_divergence: str = "raise",
+    mesh: Mesh | None = None,
+    run_dir: Path | str | None = None,
+    checkpoint_every: int | None = None,
+    config: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Result:
+    """Run `num_steps` steps.
+
+    Args:
+        algorithm: of a variant's `build`.
+        params: [...], the starting point x_0; neither it nor `data` is donated.
+        data: what every step is given, on the device; or an iterator (or an iterable that is no tree: a
+            loader) of host batches, one for each step, the next of which is on its way while a step runs.
+            A run that resumes skips the batches it had used.
+        num_steps: T, in [1, 2^31 - 2].
+        key: one key; or two, key[2], the first for the schedule and the second for the samples.
+        seeds: S >= 1 independent runs; seed s has the key `seed_key(key, s, share_schedule)`. None: one run,
+            with `key` itself and no seed axis.
+        share_schedule: all seeds have one schedule (who, when, how late) and their own samples.
+        seed_strategy: "vmap" all seeds in one step, "loop" one after another with one program, or "auto":
+            "loop" with a mesh, and on the CPU where the step convolves; else "vmap".
+        metrics: {name: metric}, of `metrics`.
+        chunk: steps computed between two looks of the host, >= 1; None: as many as take about 0.3 s.
+        check: when losses are looked at. "every_step" stops right at the first that is not finite. "chunks"
+            computes no losses and costs nothing: what has diverged stays so, so that the end of a chunk
+            shows it and bisection finds the step; a loss that is not finite but leaves all later ones finite
+            is missed. "auto": "chunks" where one run's state has at most 64 KiB and the data are on the
+            device, else "every_step".
+        on_divergence: "raise" `Diverged`, "stop" and return, or "continue" and look at no loss. Seeds in a
+            "loop" that come before the one that diverged may be up to one chunk further, under "every_step".
+        mesh: of `devices.make_mesh`; state and data are split over it by worker.
+        run_dir: folder for configuration, metrics and checkpoints; a run started again there resumes.
+        checkpoint_every: steps between two checkpoints, >= 1; None: only at the end or when interrupted.
+        config: further plain data to record, and to compare when the run is started again.
+        progress: show a bar, if this is a terminal and the run takes longer than a moment.
+
+    Raises:
+        TypeError, ValueError: naming the argument, its value and its range.
+        run_folder.ConfigMismatch: `run_dir` holds a run with another configuration; each difference is named.
+        Diverged: a loss is not finite.
+        Interrupted: by Ctrl-C or SIGTERM, after the chunk was finished and all was saved.
+    """
+    arguments.instance("algorithm", algorithm, Algorithm, "made by a variant's build")
+    num_steps = arguments.integer("num_steps", num_steps, low=1, high=INIT - 1)
+    seeds = None if seeds is None else arguments.integer("seeds", seeds, low=1)
+    chunk = None if chunk is None else arguments.integer("chunk", chunk, low=1)
+    if checkpoint_every is not None:
+        checkpoint_every = arguments.integer("checkpoint_every", checkpoint_every, low=1)
+        if run_dir is None:
+            raise ValueError(f"checkpoint_every = {checkpoint_every} needs a run_dir to save into")
+    arguments.flag("share_schedule", share_schedule)
+    arguments.flag("progress", progress)
+    arguments.one_of("seed_strategy", seed_strategy, ("auto", "vmap", "loop"))
+    arguments.one_of("check", check, ("auto", "every_step", "chunks"))
+    arguments.one_of("on_divergence", on_divergence, ("raise", "stop", "continue"))
+    _check_key(key)
+    if mesh is not None:
+        devices.check_mesh("mesh", mesh)
+        if seeds is not None and seed_strategy == "vmap":
+            raise ValueError("seed_strategy = 'vmap' would split seeds over the mesh; it must be 'loop'")
+    params = arguments.float_params("params", params)
+    measured = _check_metrics(metrics)
+
+    feed = Feed(data, mesh)
+    if check == "chunks" and feed.is_host_fed:
+        raise ValueError("check = 'chunks' would look at batches that are gone; it must be 'every_step'")
+    example = jax.eval_shape(algorithm.init, _init_key(key), params)
+    is_small = stacked.num_bytes(example) <= SMALL_STATE_BYTES and not feed.is_host_fed
+    is_checked = on_divergence != "continue" and (check == "every_step" or (check == "auto" and not is_small))
+    strategy = _resolve(seed_strategy, seeds, mesh, algorithm, key, example, feed.data)
+    program = chunks.Program(algorithm, measured, strategy == "vmap", is_checked, mesh)
+    folder = None if run_dir is None else Path(run_dir)
+    if folder is not None:
+        described = {
+            "config": dict(config or {}),
+            "algorithm": base.describe(algorithm),
+            "metrics": {name: base.describe(metric) for name, metric in measured},
+            "params": run_folder.fingerprint(params),
+            "data": "host-fed" if feed.is_host_fed else run_folder.fingerprint(feed.data),
+            "key": f"{key.dtype} {jax.random.key_data(key).tolist()}",
+            "seeds": seeds,
+            "share_schedule": share_schedule,
+            "seed_strategy": strategy,
+            "is_checked": is_checked,
+            "num_devices": None if mesh is None else mesh.size,
+            "x64": bool(jax.config.read("jax_enable_x64")),
+            "num_steps": num_steps,
+        }
+        run_folder.open_folder(folder, described)
+
+    seed_keys = [key] if seeds is None else [seed_key(key, s, share_schedule) for s in range(seeds)]
+    init_keys = [_init_key(one) for one in seed_keys]
+    if strategy == "vmap":
+        seed_keys, init_keys = [jnp.stack(seed_keys)], [jnp.stack(init_keys)]
+    single = chunks.shapes(program._replace(is_batched=False), key, example, feed.data)
+    given = jax.tree.map(lambda leaf: leaf.update(shape=(seeds, *leaf.shape)), single) if strategy == "vmap" else single
+    lanes = [
+        start_lane(program, given, one, init_key, params) for one, init_key in zip(seed_keys, init_keys, strict=True)
+    ]
+    path = None if folder is None else folder / run_folder.METRICS
+    history = History(measured, single.values, num_seeds=seeds, path=path)
+    loop = Loop(program, lanes, feed, history, num_steps, 0, chunk, may_stop=on_divergence != "continue")
+    if folder is None:
+        return _execute(loop, None, checkpoint_every, on_divergence, progress, strategy)
+    with Checkpoints(folder / run_folder.CHECKPOINTS) as checkpoints:
+        _resume(loop, checkpoints)
+        return _execute(loop, checkpoints, checkpoint_every, on_divergence, progress, strategy)
+
+
+def seed_key(key: Array, seed: int, share_schedule: bool = False) -> Array:
+    """The key of one of many seeds: a run without seeds, given it, computes what that seed does.
+
+    Args:
+        key: key[] or key[2], as in `run`.
+        seed: s >= 0.
+        share_schedule: the schedule's key is the same for all s.
+
+    Returns:
+        `fold_in(key, s)`; with a shared schedule key[2], the second of which is folded and the first not.
+    """
+    if not share_schedule:
+        return base.step_key(key, seed)
+    schedule, samples = key if key.ndim else jax.random.split(key)
+    return jnp.stack([schedule, jax.random.fold_in(samples, seed)])
+
+
+def _execute(
+    loop: Loop,
+    checkpoints: Checkpoints | None,
+    checkpoint_every: int | None,
+    on_divergence: str,
+    progress: bool,
+    strategy: str | None,
+) -> Result:
+    """Chunk after chunk to the end, a divergence or an interruption; then all is saved."""
+    every = checkpoint_every or loop.num_steps
+    with console.interrupts() as found, console.Bar(loop.num_steps, loop.done, is_shown=progress) as bar:
+        compile_seconds = loop.compile()
+        start = time.perf_counter()
+        while loop.done < loop.num_steps and loop.divergence is None and found.name is None:
+            loop.proceed(limit=(loop.done // every + 1) * every)
+            loop.drain()
+            loop.history.flush()
+            bar.update(loop.done)
+            is_due = loop.done == loop.num_steps or loop.done % every == 0 or found.name is not None
+            # what has diverged is not worth resuming: started again, the run comes to the same end
+            if checkpoints is not None and loop.divergence is None and is_due:
+                checkpoints.save(loop.done, loop.cores())
+        seconds = time.perf_counter() - start
+        if checkpoints is not None:
+            checkpoints.wait()
+    result = _result(loop, seconds, compile_seconds, strategy)
+    if loop.divergence is not None and on_divergence == "raise":
+        raise Diverged(loop.divergence, result)
+    if found.name is not None and loop.done < loop.num_steps and loop.divergence is None:
+        saved = "nothing is saved, since there is no run_dir; the run so far is in .result"
+        if checkpoints is not None:
+            saved = f"saved in {checkpoints.folder}; started again with the same run_dir it goes on from there"
+        raise Interrupted(f"{found.name} after {loop.done} of {loop.num_steps} steps: {saved}", result)
+    return result
+
+
+def _resume(loop: Loop, checkpoints: Checkpoints) -> None:
+    """Go back to the newest checkpoint, if there is one, and drop what was measured after it."""
+    found = checkpoints.restore(loop.cores())
+    done = 0 if found is None else found[0]
+    if done > loop.num_steps:
+        raise ValueError(
+            f"num_steps = {loop.num_steps} is less than the {done} steps that the run in {checkpoints.folder} "
+            "has taken; it must be at least that"
+        )
+    loop.history.load(done, loop.num_steps - 1)
+    if found is not None:
+        loop.go_to(*found)
+
+
+def _result(loop: Loop, seconds: float, compile_seconds: float, strategy: str | None) -> Result:
+    states = [core.state for core in loop.cores()]
+    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states) if strategy == "loop" else states[0]
+    read = loop.program.algorithm.global_params
+    return Result(
+        state=state,
+        params=read(state) if strategy is None else jax.vmap(read)(state),
+        history=loop.history.read(),
+        num_steps=loop.done,
+        seconds=seconds,
+        compile_seconds=compile_seconds,
+        divergence=loop.divergence,
+        seed_strategy=strategy,
+    )
+
+
+def _init_key(key: Array) -> Array:
+    """The key of `init`; of two, it comes from that of the schedule."""
+    return base.step_key(key[0] if key.ndim else key, INIT)
+
+
+def _resolve(
+    seed_strategy: str,
+    seeds: int | None,
+    mesh: Mesh | None,
+    algorithm: Algorithm,
+    key: Array,
+    state: PyTree,
+    data: PyTree,
+) -> str | None:
+    """How many seeds are run: "vmap" or "loop"; None for a run without."""
+    if seeds is None:
+        return None
+    if seed_strategy != "auto":
+        return seed_strategy
+    if mesh is not None:
+        return "loop"
+    # vmapped convolutions are grouped ones, which are slow on the CPU
+    is_slow = jax.default_backend() == "cpu" and convolutions.has_convolution(algorithm.step, key, state, data)
+    return "loop" if is_slow else "vmap"
+
+
+def _check_key(key: Any) -> None:
+    is_key = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not is_key or key.shape not in ((), (2,)):
+        raise TypeError(f"key = {key!r} must be a typed key, jax.random.key(0), or two of them stacked, key[2]")
+
+
+def _check_metrics(metrics: Mapping[str, Metric] | None) -> tuple[tuple[str, Metric], ...]:
+    for name, metric in (metrics or {}).items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(f"metrics has the name {name!r}; it must be a Python identifier")
+        where = f"metrics[{name!r}]"
+        arguments.instance(where, metric, Metric, "e.g. metrics.loss(100)")
+        arguments.integer(f"{where}.every", metric.every, low=1, high=INIT)
+        if not isinstance(metric.measure, Total):
+            arguments.function(f"{where}.measure", metric.measure, "of a metrics.Moment")
+    return tuple((metrics or {}).items())
