@@ -24,7 +24,7 @@ demo: install  ## the main job: train a CNN on real digits with each family of m
 	$(BIN)/elastic-jax reproduce families_on_digits $(ARGS)
 
 test: install  ## all tests that need no download
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m 'not realdata' $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m 'not realdata and not slow' $(ARGS)
 
 lint: install  ## style and imports
 	$(BIN)/ruff check .

@@ -212,12 +212,18 @@ class Keys(NamedTuple):
 def split_key(key: Array) -> Keys:
     """The keys of one step.
 
+    Nothing is drawn from `samples` itself: it makes keys of workers, by folding in numbers below 2^30, and the
+    two others come from numbers above. So the key that every step needs costs nothing.
+
     Args:
         key: one key; or two stacked, key[2], the first for the schedule and the second for the rest, so that
             many runs can share one schedule and differ in their samples.
     """
-    schedule, samples = key if key.ndim else jax.random.split(key)
-    return Keys(schedule, samples, jax.random.fold_in(samples, 1 << 30))
+    schedule, samples = key if key.ndim else (jax.random.fold_in(key, SCHEDULE), key)
+    return Keys(schedule, samples, jax.random.fold_in(samples, MESSAGES))
+
+
+SCHEDULE, MESSAGES = 1 << 30, (1 << 30) + 1
 
 
 def step_key(key: Array, step: Array | int) -> Array:
