@@ -27,11 +27,15 @@ def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
     return number
 
 
-def real(name: str, value: Any, *, above: float | None = None, low: float | None = None,
-         high: float | None = None) -> float:
+def real(
+    name: str, value: Any, *, above: float | None = None, low: float | None = None, high: float | None = None
+) -> float:
     """`value` as a finite float > above, >= low, <= high; raises `TypeError` or `ValueError`."""
-    limits = [f"> {above}" if above is not None else "", f">= {low}" if low is not None else "",
-              f"<= {high}" if high is not None else ""]
+    limits = [
+        f"> {above}" if above is not None else "",
+        f">= {low}" if low is not None else "",
+        f"<= {high}" if high is not None else "",
+    ]
     valid = " and ".join(["a finite number", *filter(None, limits)])
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; it must be {valid}")
@@ -85,8 +89,9 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     """`value`, which must be one of the names `known`; the error proposes the closest one."""
     names = list(known)
     if not isinstance(value, str):
-        raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; it must be a name, one of "
-                        f"{', '.join(map(repr, names))}")
+        raise TypeError(
+            f"{name} = {value!r} is a {type(value).__name__}; it must be a name, one of {', '.join(map(repr, names))}"
+        )
     if value not in names:
         close = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
         closest = f"; did you mean {close[0]!r}?" if close else "."

@@ -273,8 +273,10 @@ def make_optimizer(
         size = arguments.step_size("step_size", DEFAULT_STEP_SIZE if step_size is None else step_size)
         return size, optax.sgd(size)
     if step_size is not None:
-        raise ValueError(f"step_size = {step_size!r} is given beside optimizer=; give one of the two, since an "
-                         "optax optimiser brings its own step size")
+        raise ValueError(
+            f"step_size = {step_size!r} is given beside optimizer=; give one of the two, since an "
+            "optax optimiser brings its own step size"
+        )
     return None, arguments.instance("optimizer", optimizer, optax.GradientTransformation, "e.g. optax.sgd(0.1)")
 
 

@@ -140,8 +140,11 @@ def scaled_sign(*, scope: str = "leaf") -> Compressor:
 
 def check(compressor: Compressor | None) -> Compressor:
     """`compressor`, or the identity for None; raises `TypeError` for anything else."""
-    return identity() if compressor is None else arguments.instance(
-        "compressor", compressor, Compressor, "e.g. compressors.top_k(0.01)")
+    return (
+        identity()
+        if compressor is None
+        else arguments.instance("compressor", compressor, Compressor, "e.g. compressors.top_k(0.01)")
+    )
 
 
 LARGE = 50_000

@@ -96,8 +96,9 @@ def check_fits(delays: DelayModel, *, max_delay: int | None, num_workers: int) -
         return delays.max_delay
     max_delay = arguments.integer("max_delay", max_delay, low=0)
     if delays.max_delay > max_delay:
-        raise ValueError(f"delays = a model that draws up to {delays.max_delay} steps; it must draw at most "
-                         f"max_delay = {max_delay}")
+        raise ValueError(
+            f"delays = a model that draws up to {delays.max_delay} steps; it must draw at most max_delay = {max_delay}"
+        )
     return max_delay
 
 

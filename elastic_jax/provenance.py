@@ -20,9 +20,7 @@ def machine() -> str:
         if line.startswith("model name"):
             processor = line.partition(":")[2].strip()
             break
-    return (
-        f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), {processor}, {platform.system()}"
-    )
+    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), {processor}, {platform.system()}"
 
 
 def commit() -> str:

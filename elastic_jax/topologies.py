@@ -67,9 +67,7 @@ def hypercube(num_workers: int, *, weights: str = "metropolis") -> Topology:
     """Workers whose numbers differ in one binary digit; `num_workers` is a power of two."""
     n = arguments.integer("num_workers", num_workers, low=1)
     if n & (n - 1):
-        raise ValueError(
-            f"num_workers = {n} is no power of two; a hypercube must have 1, 2, 4, 8, ... workers"
-        )
+        raise ValueError(f"num_workers = {n} is no power of two; a hypercube must have 1, 2, 4, 8, ... workers")
     here = np.arange(n)
     difference = here[:, None] ^ here[None, :]
     return from_adjacency(np.bitwise_count(difference) == 1, weights=weights, name=f"hypercube({n})")
@@ -148,9 +146,7 @@ def check(topology: Topology, *, num_workers: int | None = None) -> Topology:
     if num_workers is not None and matrix.shape[0] != num_workers:
         raise ValueError(f"{what} has {matrix.shape[0]} workers; it must have num_workers = {num_workers}")
     if not np.isfinite(matrix).all() or matrix.min() < -ROUNDING:
-        raise ValueError(
-            f"{what} has a mixing matrix with an entry {matrix.min()}; all must be finite and >= 0"
-        )
+        raise ValueError(f"{what} has a mixing matrix with an entry {matrix.min()}; all must be finite and >= 0")
     if np.abs(matrix - matrix.T).max() > ROUNDING:
         raise ValueError(f"{what} has a mixing matrix that is not symmetric")
     sums = matrix.sum(axis=1)

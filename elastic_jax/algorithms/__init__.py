@@ -45,4 +45,3 @@ def variant(name: str) -> ModuleType:
 
 def _bare_name(module: ModuleType) -> str:
     return module.__name__.rpartition(".")[2]
-

@@ -96,9 +96,7 @@ def step(
         opt_state=opt_state,
         snapshots=stacked.put_row(state.snapshots, workers[0], new_params),
         read_steps=stacked.put_row(state.read_steps, workers[0], state.num_steps + 1),
-        remaining_times=stacked.put_rows(
-            state.remaining_times - elapsed, workers, clock.draw(key_schedule, workers)
-        ),
+        remaining_times=stacked.put_rows(state.remaining_times - elapsed, workers, clock.draw(key_schedule, workers)),
     )
     return new_state, base.info(
         workers=workers,
