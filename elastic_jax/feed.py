@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from elastic_jax import devices
@@ -47,9 +47,9 @@ class Feed:
                     f"data ended after {self._num_given} batches; it must have one for each step"
                 ) from None
             self._num_given += 1
-        # never an alias: a loader may fill the same memory again while the step runs
-        put = partial(jax.device_put, may_alias=False)
-        self.data = jax.tree.map(put, batch) if self._mesh is None else devices.place_data(batch, self._mesh)
+        # a copy made now: a loader may fill the same memory again while the transfer or the step runs
+        batch = jax.tree.map(np.array, batch)
+        self.data = jax.device_put(batch) if self._mesh is None else devices.place_data(batch, self._mesh)
 
 
 def _is_host_fed(data: Any) -> bool:
