@@ -58,7 +58,7 @@ class Bench:
             for count in counts
             if n % count == 0
         ]
-        console = Console()
+        console = Console(width=None if Console().is_terminal else 150)
         measured_rates = rates.all_rates(rounds) if self.rates else []
         rows = [grid.measure(*case, num_rounds=rounds) for case in track(cases, "timing", console=console)]
         for table in (_grid_table(rows), _rates_table(measured_rates)):
