@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.extend.core import Var
 from jax.sharding import Mesh
 
 from elastic_jax import base, buffers, devices, stacked
@@ -21,7 +22,7 @@ from elastic_jax.base import Algorithm, Info, PyTree
 from elastic_jax.metrics import Metric, Moment, Total
 
 APART = 8
-"""From this cadence on a metric may be measured apart, see `is_apart`."""
+"""From this cadence on the metrics of the cheapest steps are measured apart, see `names_apart`."""
 
 
 class Program(NamedTuple):
@@ -34,6 +35,8 @@ class Program(NamedTuple):
     is_checked: bool
     """Whether each step's losses are computed, so that the loop can stop at the first that is not finite."""
     mesh: Mesh | None
+    apart: tuple[str, ...] = ()
+    """The metrics that are measured apart, see `names_apart`."""
 
 
 class Core(NamedTuple):
@@ -148,14 +151,40 @@ def advance(
     return core, rows, jnp.copy(core.num_steps)
 
 
-def is_apart(program: Program, metric: Metric) -> bool:
-    """Whether a metric is measured by an evaluation of its own of the step, between two stretches of steps.
+def names_apart(program: Program, keys: Array, state: PyTree, data: PyTree, *, is_small: bool) -> tuple[str, ...]:
+    """The metrics to measure apart: by an evaluation of its own of the step, between two stretches of steps.
 
     Where steps cost next to nothing, so that not even their losses are computed, a condition in each of them would
-    cost more than the steps; one more evaluation of the few that are measured does not. The trajectory then is the
-    same to the bit whatever is measured.
+    cost more than the steps; one more evaluation of the few that are measured does not. And where the state is
+    large, a condition that reads it would keep the step from updating it in place.
+
+    Args:
+        program: of one run; its own `apart` is not looked at.
+        keys: key[] or key[2].
+        state: the state, or its shapes.
+        data: what a step is given.
+        is_small: whether a copy of the state costs nothing.
     """
-    return not program.is_checked and metric.every >= APART and not isinstance(metric.measure, Total)
+    new_state, info = jax.eval_shape(partial(step, program), keys, jnp.int32(0), state, data)
+    names = []
+    for name, metric in program.metrics:
+        value = partial(_value_of_one, program.algorithm, metric, jnp.int32(0), data)
+        is_costly = metric.every >= APART and not program.is_checked
+        copies = metric.every > 1 and not is_small and _reads_states(value, state, new_state, info)
+        if not isinstance(metric.measure, Total) and (is_costly or copies):
+            names.append(name)
+    return tuple(names)
+
+
+def _reads_states(value: Callable[..., PyTree], state: PyTree, new_state: PyTree, info: Info) -> bool:
+    """Whether what is measured depends on the state before or after the step, and not on `info` alone."""
+    jaxpr = jax.make_jaxpr(value)(state, new_state, info).jaxpr
+    needed = {variable for variable in jaxpr.outvars if isinstance(variable, Var)}
+    for equation in reversed(jaxpr.eqns):
+        if needed.intersection(equation.outvars):
+            needed.update(variable for variable in equation.invars if isinstance(variable, Var))
+    states = jaxpr.invars[: len(jax.tree.leaves((state, new_state)))]
+    return bool(needed.intersection(states))
 
 
 def _goes_on(program: Program, end: Array, may_stop: Array, carry: Carry) -> Array:
@@ -177,35 +206,41 @@ def _measure_and_step(
 ) -> Carry:
     """What is measured apart at this step, if anything is, then steps up to the next such; or just one step."""
     core, rows = carry
-    apart = [(name, metric) for name, metric in program.metrics if is_apart(program, metric)]
+    apart = [(name, metric) for name, metric in program.metrics if name in program.apart]
     one_step = partial(_step, program, keys, data, begin, last)
     if not apart:
         return one_step(carry)
     t = core.num_steps
-    values = lax.cond(
-        jnp.any(jnp.stack([_is_due(metric, t, last) for _, metric in apart])),
-        partial(_values_apart, program, keys, data, last, core),
-        partial(_zeros_like, jax.eval_shape(partial(_values_apart, program, keys, data, last, core))),
+    is_due = jnp.any(jnp.stack([_is_due(metric, t, last) for _, metric in apart]))
+    # a loop of at most one pass that hands the state through: a condition would copy it
+    _, core, rows = lax.while_loop(
+        _is_pending, partial(_measure_apart, program, keys, data, begin, last), (is_due, core, rows)
     )
-    written = {
-        name: stacked.put_row(rows[name], buffers.num_rows(metric.every, begin, t), values[name])
-        for name, metric in apart
-    }
     next_due = jnp.minimum(end, jnp.where(t < last, last, end))
     for _, metric in apart:
         # written so that it cannot overflow
         next_due = t + jnp.minimum(next_due - t, metric.every - t % metric.every)
-    return lax.while_loop(partial(_goes_on, program, next_due, may_stop), one_step, (core, {**rows, **written}))
+    return lax.while_loop(partial(_goes_on, program, next_due, may_stop), one_step, (core, rows))
 
 
-def _values_apart(program: Program, keys: Array, data: PyTree, last: Array, core: Core) -> dict[str, PyTree]:
-    """{metric: value, or zeros where it is not due} of those measured apart, from one evaluation of the step."""
-    new_state, info = step(program, keys, core.num_steps, core.state, data)
-    return {
-        name: _value_if_due(program, metric, core.num_steps, last, core.state, new_state, info, data)
-        for name, metric in program.metrics
-        if is_apart(program, metric)
-    }
+def _is_pending(carry: tuple[Array, Core, PyTree]) -> Array:
+    return carry[0]
+
+
+def _measure_apart(
+    program: Program, keys: Array, data: PyTree, begin: Array, last: Array, carry: tuple[Array, Core, PyTree]
+) -> tuple[Array, Core, PyTree]:
+    """All that is measured apart and due, from one evaluation of the step."""
+    _, core, rows = carry
+    t = core.num_steps
+    new_state, info = step(program, keys, t, core.state, data)
+    written = {}
+    for name, metric in program.metrics:
+        if name in program.apart:
+            value = _value_if_due(program, metric, t, last, core.state, new_state, info, data)
+            written[name] = stacked.put_row(rows[name], buffers.num_rows(metric.every, begin, t), value)
+    # the barrier keeps the state a value that the loop carries, in place; as its constant it would be copied, twice
+    return jnp.zeros((), bool), lax.optimization_barrier(core), {**rows, **written}
 
 
 def _step(program: Program, keys: Array, data: PyTree, begin: Array, last: Array, carry: Carry) -> Carry:
@@ -215,7 +250,7 @@ def _step(program: Program, keys: Array, data: PyTree, begin: Array, last: Array
     new_state, info = step(program, keys, t, core.state, data)
     totals, written = {}, {}
     for name, metric in program.metrics:
-        if is_apart(program, metric):
+        if name in program.apart:
             continue
         value = _value_if_due(program, metric, t, last, core.state, new_state, info, data)
         if isinstance(metric.measure, Total):

@@ -119,10 +119,13 @@ def run(
     if check == "chunks" and feed.is_host_fed:
         raise ValueError("check = 'chunks' would look at batches that are gone; it must be 'every_step'")
     example = jax.eval_shape(algorithm.init, _init_key(key), params)
-    is_small = stacked.num_bytes(example) <= SMALL_STATE_BYTES and not feed.is_host_fed
-    is_checked = on_divergence != "continue" and (check == "every_step" or (check == "auto" and not is_small))
+    is_small = stacked.num_bytes(example) <= SMALL_STATE_BYTES
+    is_cheap = check == "chunks" or (check == "auto" and is_small and not feed.is_host_fed)
+    is_checked = on_divergence != "continue" and not is_cheap
     strategy = _resolve(seed_strategy, seeds, mesh, algorithm, key, example, feed.data)
-    program = chunks.Program(algorithm, measured, strategy == "vmap", is_checked, mesh)
+    single = chunks.Program(algorithm, measured, False, is_checked, mesh)
+    apart = chunks.names_apart(single, key, example, feed.data, is_small=is_small)
+    program = single._replace(is_batched=strategy == "vmap", apart=apart)
     folder = None if run_dir is None else Path(run_dir)
     if folder is not None:
         described = {
@@ -143,16 +146,18 @@ def run(
         run_folder.open_folder(folder, described)
 
     seed_keys = [key] if seeds is None else [seed_key(key, s, share_schedule) for s in range(seeds)]
-    init_keys = [_init_key(one) for one in seed_keys]
+    init_keys = [_init_key(run_key) for run_key in seed_keys]
     if strategy == "vmap":
         seed_keys, init_keys = [jnp.stack(seed_keys)], [jnp.stack(init_keys)]
-    single = chunks.shapes(program._replace(is_batched=False), key, example, feed.data)
-    given = jax.tree.map(lambda leaf: leaf.update(shape=(seeds, *leaf.shape)), single) if strategy == "vmap" else single
+    one = given = chunks.shapes(single, key, example, feed.data)
+    if strategy == "vmap":
+        given = jax.tree.map(lambda leaf: leaf.update(shape=(seeds, *leaf.shape)), one)
     lanes = [
-        start_lane(program, given, one, init_key, params) for one, init_key in zip(seed_keys, init_keys, strict=True)
+        start_lane(program, given, lane_key, init_key, params)
+        for lane_key, init_key in zip(seed_keys, init_keys, strict=True)
     ]
     path = None if folder is None else folder / run_folder.METRICS
-    history = History(measured, single.values, num_seeds=seeds, path=path)
+    history = History(measured, one.values, num_seeds=seeds, path=path)
     loop = Loop(program, lanes, feed, history, num_steps, 0, chunk, may_stop=on_divergence != "continue")
     if folder is None:
         return _execute(loop, None, checkpoint_every, on_divergence, progress, strategy)

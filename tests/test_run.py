@@ -123,6 +123,26 @@ def num_steps_of(moment: metrics.Moment) -> Any:
 
 
 @pytest.mark.parametrize("check", ["chunks", "every_step"])
+def test_what_reads_a_large_state_is_measured_apart_and_alike(
+    local: base.Algorithm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The measurements are the same, to rounding, and the trajectory is, whatever the chunks, bit for bit."""
+    wanted = {"apart": metrics.metric(both_states, 3), "too": metrics.consistency_distance_sq(4), **EVERYTHING}
+    within = start(local, metrics=wanted, check="every_step")
+    monkeypatch.setattr(run, "SMALL_STATE_BYTES", 0)
+    apart = start(local, metrics=wanted)
+    assert_same_tree(apart.history["apart"][0], within.history["apart"][0])
+    assert_close_tree(apart.history, within.history)
+    np.testing.assert_array_equal(apart.history["apart"][1][:, 0], apart.history["apart"][0])
+    np.testing.assert_array_equal(apart.history["apart"][1][:, 1], apart.history["apart"][0] + 1)
+    assert_same(start(local, metrics=wanted, chunk=5), apart)
+    assert_same_tree(start(local, metrics={"loss": metrics.loss(3)}).state, apart.state)
+
+
+def both_states(moment: metrics.Moment) -> Any:
+    return jnp.stack([moment.state.num_steps, moment.new_state.num_steps])
+
+
 def test_a_metric_is_computed_only_where_it_is_due(local: base.Algorithm, check: str) -> None:
     """A call to the host inside the measure is made at the steps of its cadence and at no other."""
     seen: list[int] = []
