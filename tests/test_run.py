@@ -122,7 +122,6 @@ def num_steps_of(moment: metrics.Moment) -> Any:
     return moment.num_steps
 
 
-@pytest.mark.parametrize("check", ["chunks", "every_step"])
 def test_what_reads_a_large_state_is_measured_apart_and_alike(
     local: base.Algorithm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +142,7 @@ def both_states(moment: metrics.Moment) -> Any:
     return jnp.stack([moment.state.num_steps, moment.new_state.num_steps])
 
 
+@pytest.mark.parametrize("check", ["chunks", "every_step"])
 def test_a_metric_is_computed_only_where_it_is_due(local: base.Algorithm, check: str) -> None:
     """A call to the host inside the measure is made at the steps of its cadence and at no other."""
     seen: list[int] = []
