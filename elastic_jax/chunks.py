@@ -255,7 +255,8 @@ def _step(program: Program, keys: Array, data: PyTree, begin: Array, last: Array
         value = _value_if_due(program, metric, t, last, core.state, new_state, info, data)
         if isinstance(metric.measure, Total):
             value = _add(core.totals[name], value)
-            totals[name] = tuple(jnp.where(t % metric.every == 0, jnp.zeros_like(part), part) for part in value)
+            high, low = (jnp.where(t % metric.every == 0, jnp.zeros_like(part), part) for part in value)
+            totals[name] = (high, low)
         # without a condition, so that it stays in place
         written[name] = stacked.put_row(rows[name], buffers.num_rows(metric.every, begin, t), value)
     new_core = Core(

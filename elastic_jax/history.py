@@ -107,7 +107,7 @@ class History:
 
     def _accumulated(self, name: str, steps: np.ndarray, pairs: Any) -> np.ndarray:
         """Running totals, float64[m] or [m, S], from what was added since the last multiple of the cadence."""
-        added = sum(np.asarray(part, np.float64) for part in pairs)
+        added: np.ndarray = np.add(*(np.asarray(part, np.float64) for part in pairs))
         totals = np.empty_like(added)
         every = self._metrics[name].every
         base: Any = 0.0

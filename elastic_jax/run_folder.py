@@ -100,8 +100,7 @@ def _checksum(leaf: Any) -> str:
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return f"{leaf.dtype}{list(leaf.shape)}"
     array = np.asarray(leaf)
-    contents = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return f"{array.dtype}{list(array.shape)} crc32 {zlib.crc32(contents):08x}"
+    return f"{array.dtype}{list(array.shape)} crc32 {zlib.crc32(array.tobytes()):08x}"
 
 
 def _shown(values: dict[str, Any], name: str) -> str:
