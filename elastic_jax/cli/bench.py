@@ -79,7 +79,8 @@ class Bench:
     def _device_counts(self) -> Sequence[int]:
         if self.num_devices:
             wanted = [arguments.integer("--num-devices", count, low=1) for count in self.num_devices]
-            devices.request_cpu_devices(max(wanted))
+            if max(wanted) > 1:
+                devices.request_cpu_devices(max(wanted))
             return wanted
         devices.request_cpu_devices(2)
         return sorted({1, jax.device_count()})

@@ -65,7 +65,7 @@ class Train:
         bound = by_name.assignments(self.set, flag="--set")
         num_workers = arguments.integer("--num-workers", self.num_workers, low=1)
         num_steps = arguments.integer("--num-steps", self.num_steps, low=1)
-        if self.num_devices is not None:
+        if self.num_devices is not None and self.num_devices != 1:
             devices.request_cpu_devices(arguments.integer("--num-devices", self.num_devices, low=1))
         mesh = devices.make_mesh(self.num_devices) if self.num_devices is not None else None
 

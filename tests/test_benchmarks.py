@@ -1,0 +1,40 @@
+"""The benchmark compares like with like, and writes the documented record."""
+
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from elastic_jax import cli
+from elastic_jax.benchmarks import ideal, workloads
+
+
+def test_the_hand_written_loop_takes_the_steps_it_says():
+    """Every worker of a noiseless quadratic moves by optax's rule, as often as asked, with one thread or two."""
+    work = workloads.quadratics(5, 0.0, 3, None)
+    start = work.problem.init(jax.random.key(0))
+    for num_threads in (1, 2):
+        hand = ideal.HandLoop(work, optax.sgd(0.5), 3)
+        assert hand.seconds(4, num_threads) > 0
+        for worker, (params, _, _) in enumerate(hand._workers):
+            curvatures, centres = (work.problem.data[name][worker] for name in ("curvatures", "centres"))
+            expected = centres + (1 - 0.5 * curvatures) ** 4 * (start - centres)
+            np.testing.assert_allclose(params, expected, rtol=1e-6)
+
+
+def test_the_record_of_a_small_benchmark(tmp_path):
+    file = tmp_path / "bench.json"
+    argv = ["bench", "--workloads", "quadratic d=100", "--num-workers", "4", "--num-devices", "1", "--rounds", "1"]
+    with pytest.raises(SystemExit):
+        cli.main([*argv, "--no-rates", "--json", str(file), "--markdown", str(tmp_path / "bench.md")])
+    row, larger = json.loads(file.read_text())["rows"]
+    assert larger["problem"] == "quadratic d=10000"
+    documented = (
+        "algorithm problem num_workers device num_devices step_ms ideal_ms ratio compile_s state_bytes formula_bytes"
+    )
+    assert set(documented.split()) <= set(row)
+    assert row["state_bytes"] == row["formula_bytes"] == 4 + 4 * 100 * 8
+    assert row["ratio"] == pytest.approx(row["step_ms"] / row["ideal_ms"])
+    assert "Commit" in (tmp_path / "bench.md").read_text()
