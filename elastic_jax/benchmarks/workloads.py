@@ -16,7 +16,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from elastic_jax import base, data
-from elastic_jax.problems import cnn, mlp, quadratic, resnet, transformer
+from elastic_jax.problems import cnn, mlp, quadratic, resnet, sequences, transformer
 
 EXAMPLES_PER_WORKER = 64
 
@@ -72,7 +72,10 @@ def _resnet(*, num_workers: int, mesh: Mesh | None) -> base.Problem:
 
 
 def _transformer(*, num_workers: int, mesh: Mesh | None) -> base.Problem:
-    return transformer.build(batch_size=4, num_workers=num_workers, mesh=mesh)
+    sentences = sequences.copying(num_words=253, max_length=64, num_train=EXAMPLES_PER_WORKER * num_workers)
+    return transformer.build(
+        dataset=sentences, width=64, num_layers=2, hidden_width=256, batch_size=4, num_workers=num_workers, mesh=mesh
+    )
 
 
 WORKLOADS: Mapping[str, Callable[[int, Mesh | None], Workload]] = {
@@ -82,7 +85,7 @@ WORKLOADS: Mapping[str, Callable[[int, Mesh | None], Workload]] = {
     "mlp 784-128-128-10": partial(supervised, _mlp),
     "cnn 16-32-64": partial(supervised, _cnn),
     "resnet-20": partial(supervised, _resnet),
-    "transformer": partial(supervised, _transformer),
+    "transformer 2x64": partial(supervised, _transformer),
 }
 
 
