@@ -49,7 +49,7 @@ class History:
         if not len(steps):
             return
         if isinstance(self._metrics[name].measure, Total):
-            rows = self._accumulated(name, steps, rows)
+            rows = self._accumulated(name, rows)
         leaves = [np.array(leaf) for leaf in jax.tree.leaves(rows)]
         self._steps[name].append(np.asarray(steps, np.int64))
         self._values[name].append(leaves)
@@ -92,32 +92,12 @@ class History:
         """{metric: (steps int64[m], tree of [m, ...])}, with seeds [S, m, ...]."""
         return {name: (self._all_steps(name), self._tree(name)) for name in self._metrics}
 
-    def truncate(self, num_steps: int) -> None:
-        """Forget what was measured at `num_steps` or later and is not in the file yet."""
-        for name in self._metrics:
-            kept = [steps < num_steps for steps in self._steps[name]]
-            self._values[name] = [
-                [leaf[keep] for leaf in leaves] for leaves, keep in zip(self._values[name], kept, strict=True)
-            ]
-            self._steps[name] = [steps[keep] for steps, keep in zip(self._steps[name], kept, strict=True)]
-        self._unwritten = [
-            (name, steps[steps < num_steps], [leaf[steps < num_steps] for leaf in leaves])
-            for name, steps, leaves in self._unwritten
-        ]
-
-    def _accumulated(self, name: str, steps: np.ndarray, pairs: Any) -> np.ndarray:
-        """Running totals, float64[m] or [m, S], from what was added since the last multiple of the cadence."""
-        added: np.ndarray = np.add(*(np.asarray(part, np.float64) for part in pairs))
-        totals = np.empty_like(added)
-        every = self._metrics[name].every
-        base: Any = 0.0
-        for old_steps, old in zip(self._steps[name], self._values[name], strict=True):
-            due = np.flatnonzero(old_steps % every == 0)
-            base = old[0][due[-1]] if len(due) else base
-        for row, at in enumerate(steps):
-            totals[row] = base + added[row]
-            base = totals[row] if at % every == 0 else base
-        return totals
+    def _accumulated(self, name: str, pairs: Any) -> np.ndarray:
+        """Running totals, float64[m] or [m, S], from what was added since the measurement before."""
+        added = sum(np.asarray(part, np.float64) for part in pairs)
+        if self._values[name]:
+            added[0] += self._values[name][-1][0][-1]
+        return np.cumsum(added, axis=0)
 
     def _table(self, name: str, steps: np.ndarray, leaves: list[np.ndarray]) -> Iterator[list[str]]:
         """Rows of the file: by step, then by seed, then by leaf and entry."""

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 
-from elastic_jax import arguments, base, chunks, console, convolutions, devices, run_folder, stacked
+from elastic_jax import arguments, base, console, convolutions, devices, run_folder, stacked
 from elastic_jax.base import Algorithm, Params, PyTree
 from elastic_jax.checkpoints import Checkpoints
 from elastic_jax.feed import Feed
@@ -31,6 +31,7 @@ from elastic_jax.metrics import Metric, Total
 from elastic_jax.outcome import Diverged as Diverged
 from elastic_jax.outcome import Interrupted as Interrupted
 from elastic_jax.outcome import Result as Result
+from elastic_jax.program import Program, names_apart, shapes
 
 INIT = 2**31 - 1
 """The step number whose key `init` gets: no step has it."""
@@ -123,8 +124,8 @@ def run(
     is_cheap = check == "chunks" or (check == "auto" and is_small and not feed.is_host_fed)
     is_checked = on_divergence != "continue" and not is_cheap
     strategy = _resolve(seed_strategy, seeds, mesh, algorithm, key, example, feed.data)
-    single = chunks.Program(algorithm, measured, False, is_checked, mesh)
-    apart = chunks.names_apart(single, key, example, feed.data, is_small=is_small)
+    single = Program(algorithm, measured, False, is_checked, mesh)
+    apart = names_apart(single, key, example, feed.data, is_small=is_small)
     program = single._replace(is_batched=strategy == "vmap", apart=apart)
     folder = None if run_dir is None else Path(run_dir)
     if folder is not None:
@@ -149,7 +150,7 @@ def run(
     init_keys = [_init_key(run_key) for run_key in seed_keys]
     if strategy == "vmap":
         seed_keys, init_keys = [jnp.stack(seed_keys)], [jnp.stack(init_keys)]
-    one = given = chunks.shapes(single, key, example, feed.data)
+    one = given = shapes(single, key, example, feed.data)
     if strategy == "vmap":
         given = jax.tree.map(lambda leaf: leaf.update(shape=(seeds, *leaf.shape)), one)
     lanes = [

@@ -301,6 +301,13 @@ def matrix_loss(params: Any, batch: Any) -> Any:
     return jnp.sum((batch @ params) ** 2)
 
 
+def deep_loss(params: Any, batch: Any) -> Any:
+    hidden = batch
+    for _ in range(20):
+        hidden = jnp.tanh(hidden @ params)
+    return jnp.sum(hidden)
+
+
 def elementwise_loss(params: Any, batch: Any) -> Any:
     return jnp.sum(jnp.cos(params - batch))
 
@@ -328,6 +335,9 @@ CHOICES = {
     ),
     "large parameters": (matrix_loss, (shapes(16, BIG), shapes(16, 2, BIG)), {}, ("vmap", 1, 1)),
     "large elementwise": (elementwise_loss, (shapes(16, BIG), shapes(16, BIG)), {}, ("vmap", 1, 1)),
+    "many products": (deep_loss, (shapes(8, 5, 5), shapes(8, 5, 5)), {}, ("vmap", 1, 1)),
+    "many products on a mesh": (deep_loss, (shapes(8, 5, 5), shapes(8, 5, 5)), {"mesh": 4}, ("map", 1, 4)),
+    "few products on a mesh": (matrix_loss, (shapes(8, 9), shapes(8, 5, 9)), {"mesh": 4}, ("vmap", 1, 4)),
     "few convolutions": (convolutional_loss, convolutional_shapes(8), {}, ("unrolled", 1, 1)),
     "many convolutions": (convolutional_loss, convolutional_shapes(9), {}, ("map", 1, 1)),
     "convolutions in groups": (convolutional_loss, convolutional_shapes(9), {"chunk": 4}, ("unrolled", 3, 1)),

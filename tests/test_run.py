@@ -227,7 +227,7 @@ def test_batches_from_the_host_equal_data_on_the_device(tmp_path: Path, local: b
     """The same batch at every step gives the same run, also where memory is reused, and after an interruption."""
 
     def loader(num_batches: int) -> Any:
-        memory = np.empty(CENTERS.shape)
+        memory = _aligned(CENTERS.shape)
         for _ in range(num_batches):
             memory[:] = CENTERS
             yield memory
@@ -239,6 +239,14 @@ def test_batches_from_the_host_equal_data_on_the_device(tmp_path: Path, local: b
     assert_same(start(local, data=loader(23), run_dir=tmp_path), whole)
     with pytest.raises(ValueError, match="ended after 20 batches"):
         start(local, data=loader(20))
+
+
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """float64 memory of the kind that JAX would take over without a copy."""
+    num_bytes = 8 * int(np.prod(shape))
+    raw = np.empty(num_bytes + 64, np.uint8)
+    offset = -raw.ctypes.data % 64
+    return raw[offset : offset + num_bytes].view(np.float64).reshape(shape)
 
 
 def test_batches_are_given_in_order_and_skipped_on_resumption(tmp_path: Path, local: base.Algorithm) -> None:
