@@ -427,7 +427,7 @@ def test_a_run_survives_being_killed(tmp_path: Path, local: base.Algorithm) -> N
         reached.append(
             max((int(p.name) for p in (folder / "checkpoints").glob("[0-9]*") if p.name.isdigit()), default=0)
         )
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, timeout=PATIENCE)
     assert reached[0] < 600, "the process was not killed in time to show anything"
     whole = start(local, 600)
     np.testing.assert_array_equal(np.load(final), whole.params["w"])
@@ -436,11 +436,17 @@ def test_a_run_survives_being_killed(tmp_path: Path, local: base.Algorithm) -> N
     assert not list((folder / "checkpoints").glob("*tmp*"))
 
 
+PATIENCE = 300
+"""Seconds after which a process that says nothing has hung."""
+
+
 def _wait_for_news(path: Path, process: subprocess.Popen[bytes]) -> None:
     """Until the process has written to the file, or ended."""
     size = path.stat().st_size if path.exists() else 0
     is_same = True
+    begin = time.monotonic()
     while process.poll() is None and is_same:
+        assert time.monotonic() - begin < PATIENCE, "the process hangs"
         time.sleep(0.02)
         is_same = (path.stat().st_size if path.exists() else 0) == size
 
