@@ -94,7 +94,7 @@ class History:
 
     def _accumulated(self, name: str, pairs: Any) -> np.ndarray:
         """Running totals, float64[m] or [m, S], from what was added since the measurement before."""
-        added = sum(np.asarray(part, np.float64) for part in pairs)
+        added: np.ndarray = np.add(*(np.asarray(part, np.float64) for part in pairs))
         if self._values[name]:
             added[0] += self._values[name][-1][0][-1]
         return np.cumsum(added, axis=0)
