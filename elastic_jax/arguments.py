@@ -114,3 +114,10 @@ def float_params(name: str, params: Any) -> Any:
         if hasattr(leaf, "dtype") and not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(f"{where} has dtype {leaf.dtype}; it must be a floating-point array")
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)
+
+
+def keys(name: str, value: Any) -> None:
+    """Raise unless `value` is a typed key, or two of them stacked: for the schedule, and for the samples."""
+    is_key = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    if not is_key or value.shape not in ((), (2,)):
+        raise TypeError(f"{name} = {value!r} must be a typed key, jax.random.key(0), or two of them stacked, key[2]")

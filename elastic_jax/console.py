@@ -16,6 +16,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 PATIENCE = 2.0
 """Seconds before a bar appears."""
+PAGE = 160
+"""Characters of a line where there is no terminal."""
+
+
+def page() -> Console:
+    """Where tables are printed: as wide as the terminal; in a file or a log, wide enough for their rows."""
+    return Console(width=None if Console().is_terminal else PAGE)
 
 
 class Bar:

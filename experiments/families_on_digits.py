@@ -27,10 +27,10 @@ from typing import Any, NamedTuple
 import jax
 import matplotlib
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from elastic_jax import algorithms, base, compressors, metrics, problems, run
+from elastic_jax.console import page
 from experiments.answer import Answer, Claim
 
 QUESTION = (__doc__ or "").splitlines()[0]
@@ -95,7 +95,7 @@ class Row(NamedTuple):
 def main(config: Config, *, size: str, run_dir: Path) -> Answer:
     """Trains, shows the table, writes config, metrics, figure and answer into `run_dir`."""
     start = time.perf_counter()
-    console = Console(width=None if Console().is_terminal else 120)
+    console = page()
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.json").write_text(json.dumps({"size": size, **asdict(config)}, indent=2) + "\n")
 

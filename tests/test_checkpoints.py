@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from elastic_jax import checkpoints, devices
+from elastic_jax import devices
 from elastic_jax.base import Stacked
+from elastic_jax.run import checkpoints
 
 
 class Inner(NamedTuple):

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 from jax import lax
 
 from elastic_jax import compressors, stacked
+from elastic_jax.compressors import scopes, selection, sparsifiers
 
 KEY = jax.random.key(0)
 # whole numbers: sums of their squares are exact, and ties and zeros are frequent
@@ -152,7 +153,7 @@ def test_scope_decides_what_k_is_counted_over(make):
             int((leaf != 0).sum())
             for leaf in jax.tree.leaves(compressors.compress(make(0.3, scope=scope), KEY, message))
         ]
-        for scope in compressors.SCOPES
+        for scope in scopes.SCOPES
     }
     assert counts["leaf"] == [2, 2]
     assert sum(counts["model"]) == 4
@@ -195,10 +196,10 @@ def test_an_index_among_one_costs_nothing():
 def test_num_kept_is_the_exact_ceiling(sizes):
     """k/d of d entries is k, whatever floating point makes of k/d; a little more is k + 1."""
     d, kept = sizes
-    assert compressors.num_kept(kept / d, d) == kept
+    assert sparsifiers.num_kept(kept / d, d) == kept
     if kept < d:
-        assert compressors.num_kept((kept + 0.01) / d, d) == kept + 1
-    assert compressors.num_kept(1e-9, d) == 1
+        assert sparsifiers.num_kept((kept + 0.01) / d, d) == kept + 1
+    assert sparsifiers.num_kept(1e-9, d) == 1
 
 
 # Selection
@@ -218,7 +219,7 @@ SPECIAL = [0.0, 1.0, 1.0, 2.0, 0.1, 1e-40, 1e-45, 3e38, float("inf"), 1e-310]
 def test_digit_selection_is_top_k(dtype):
     """With ties, zeros, numbers near the ends of the range and infinity, for every k."""
     random = np.random.default_rng(0)
-    select = jax.jit(compressors._largest_by_digits)
+    select = jax.jit(selection._largest_by_digits)
     with np.errstate(over="ignore"):
         magnitudes = np.concatenate([random.choice(SPECIAL, 20), random.integers(0, 3, 20)]).astype(dtype)
     # numpy is the judge: XLA may take denormal numbers for zeros when it compares
@@ -229,24 +230,24 @@ def test_digit_selection_is_top_k(dtype):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-@pytest.mark.parametrize("d", [compressors.LARGE, compressors.LARGE + 1])
+@pytest.mark.parametrize("d", [selection.LARGE, selection.LARGE + 1])
 @pytest.mark.parametrize("fraction", [0.005, 0.1])
 def test_selection_does_not_depend_on_the_path(dtype, d, fraction):
     """On both sides of `LARGE` and of one per cent the mask is that of `lax.top_k`, ties included."""
-    k = compressors.num_kept(fraction, d)
+    k = sparsifiers.num_kept(fraction, d)
     smooth = jnp.abs(jax.random.normal(KEY, (d,), dtype))
     for magnitudes in (smooth, jnp.round(smooth), jnp.zeros(d, dtype).at[d // 2].set(jnp.inf)):
-        mask = np.asarray(compressors.largest(magnitudes, k))
+        mask = np.asarray(selection.largest(magnitudes, k))
         assert mask.sum() == k
         np.testing.assert_array_equal(mask, judge(magnitudes, k))
 
 
-@pytest.mark.parametrize("d", [40, compressors.LARGE + 1])
+@pytest.mark.parametrize("d", [40, selection.LARGE + 1])
 def test_nan_counts_as_the_largest(d):
     """A NaN is sent, not hidden in a memory."""
     magnitudes = jnp.ones(d).at[7].set(jnp.nan)
-    assert np.flatnonzero(compressors.largest(magnitudes, max(1, d // 10)))[-1] >= 7
-    assert bool(compressors.largest(magnitudes, max(1, d // 10))[7])
+    assert np.flatnonzero(selection.largest(magnitudes, max(1, d // 10)))[-1] >= 7
+    assert bool(selection.largest(magnitudes, max(1, d // 10))[7])
 
 
 def test_rows_in_turn_are_rows_at_once(monkeypatch):

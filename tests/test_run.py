@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from elastic_jax import algorithms, base, buffers, chunks, devices, metrics, oracles, run, run_folder
+from elastic_jax import algorithms, base, devices, metrics, oracles, run
 from elastic_jax.algorithms import delayed_sgd, local_sgd, parameter_server_sgd
+from elastic_jax.run import buffers, chunks
 
 NUM_WORKERS = 4
 CENTERS = jnp.arange(NUM_WORKERS * 3, dtype=jnp.float64).reshape(NUM_WORKERS, 3) / 7
@@ -346,7 +347,7 @@ def test_another_configuration_is_refused_and_each_difference_named(tmp_path: Pa
     start(local, 5, run_dir=tmp_path, config={"note": {"kind": "first"}})
     before = (tmp_path / "config.json").read_text()
     other = local_sgd.build(ORACLE, num_workers=NUM_WORKERS, step_size=0.1, period=5)
-    with pytest.raises(run_folder.ConfigMismatch) as caught:
+    with pytest.raises(run.ConfigMismatch) as caught:
         start(other, 5, run_dir=tmp_path, key=jax.random.key(4), config={"note": {"kind": "second"}})
     message = str(caught.value)
     assert 'config.note.kind: "first" -> "second"' in message
@@ -354,7 +355,7 @@ def test_another_configuration_is_refused_and_each_difference_named(tmp_path: Pa
     assert "key: " in message
     assert "metrics" not in message
     assert (tmp_path / "config.json").read_text() == before
-    with pytest.raises(run_folder.ConfigMismatch, match="params"):
+    with pytest.raises(run.ConfigMismatch, match="params"):
         run.run(local, {"w": PARAMS["w"] + 1}, CENTERS, num_steps=5, key=jax.random.key(3), run_dir=tmp_path)
     with pytest.raises(ValueError, match="num_steps = 3 is less than the 5 steps"):
         start(local, 3, run_dir=tmp_path, config={"note": {"kind": "first"}})

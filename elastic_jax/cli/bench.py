@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import jax
 import tyro
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from elastic_jax import algorithms, arguments, devices, provenance
 from elastic_jax.benchmarks import grid, rates, workloads
+from elastic_jax.console import page
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Bench:
             for count in counts
             if n % count == 0
         ]
-        console = Console(width=None if Console().is_terminal else 150)
+        console = page()
         measured_rates = rates.all_rates(rounds) if self.rates else []
         rows = [grid.measure(*case, num_rounds=rounds) for case in track(cases, "timing", console=console)]
         for table in (_grid_table(rows), _rates_table(measured_rates)):

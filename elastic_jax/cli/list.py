@@ -9,10 +9,10 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from elastic_jax import algorithms
+from elastic_jax.console import page
 
 MARKS = ("<!-- variants: begin (made by `make docs`) -->", "<!-- variants: end -->")
 
@@ -32,7 +32,7 @@ class List:
         for family, members in algorithms.families().items():
             for name, module in members.items():
                 table.add_row(name, family, idea(module), ", ".join(own_arguments(module)))
-        Console().print(table)
+        page().print(table)
         if self.write_tables:
             readme = Path("README.md")
             readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")

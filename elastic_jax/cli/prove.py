@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import jax
 import tyro
-from rich.console import Console
 from rich.progress import track
+
+from elastic_jax.console import page
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Prove:
         chosen = list(self.ids) or list(proofs_check.statements())
         for each in chosen:
             proofs_check.statement(each)
-        console = Console()
+        console = page()
         checks = [
             check
             for each in track(chosen, "proving", console=console, transient=True)

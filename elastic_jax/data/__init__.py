@@ -7,7 +7,7 @@ oracles that draw their own mini-batches; `batches` feeds it from the host, a ba
 
 from elastic_jax.data.dataset import Dataset
 from elastic_jax.data.feeding import batches, grain_batches
-from elastic_jax.data.fetching import fetch
+from elastic_jax.data.fetching import fetch, fetched
 from elastic_jax.data.libsvm import load_path as load_libsvm
 from elastic_jax.data.loading import load, names
 from elastic_jax.data.splits import partition, shard
@@ -16,6 +16,7 @@ __all__ = [
     "Dataset",
     "batches",
     "fetch",
+    "fetched",
     "grain_batches",
     "load",
     "load_libsvm",

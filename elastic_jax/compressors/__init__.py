@@ -1,0 +1,77 @@
+"""Compressors: a message in, a cheaper message out, with the factor it keeps and the bits it costs.
+
+A compressor C is a pair `encode`, `decode`. `encode(key, message)` makes the code that is sent;
+`decode(key, code, reference)` rebuilds a message from it. The receiver knows the key (shared randomness is a seed)
+and a `reference` of the message's shape: norm-based compressors read only its shape, distance-based ones its values.
+
+δ, the contraction factor, is what is *kept*: E‖C(w) - w‖² <= (1 - δ) ‖w‖². The elastic consistency paper's γ is what
+is lost, γ = 1 - δ (`residual_fraction`). ω, the variance factor of an unbiased compressor: E‖C(w) - w‖² <= ω ‖w‖².
+Both are functions of the message, since they depend on its shapes. `bits` is an exact integer formula.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from jax import Array
+
+from elastic_jax import arguments, stacked
+from elastic_jax.compressors.compressor import Compressor as Compressor
+from elastic_jax.compressors.quantizers import scaled_sign as scaled_sign
+from elastic_jax.compressors.scopes import constant, decode_whole, sizes
+from elastic_jax.compressors.selection import LARGE
+from elastic_jax.compressors.sparsifiers import random_k as random_k
+from elastic_jax.compressors.sparsifiers import top_k as top_k
+
+PyTree = Any
+
+
+def compress(compressor: Compressor, key: Array, message: PyTree) -> PyTree:
+    """C(message): [...] -> [...]."""
+    return compressor.decode(key, compressor.encode(key, message), message)
+
+
+def compress_rows(compressor: Compressor, keys: Array, messages: PyTree) -> PyTree:
+    """C(message) for every worker: key[k] and [k, ...] -> [k, ...].
+
+    Large messages are compressed one after the other: a batched selection scatters, and runs out of cache.
+    """
+    num_elements = stacked.num_elements(messages) // stacked.num_rows(messages)
+    return stacked.map_rows(partial(compress, compressor), keys, messages, in_turn=num_elements > LARGE)
+
+
+def residual_fraction(compressor: Compressor, message: PyTree) -> float | None:
+    """γ = 1 - δ: the fraction of ‖message‖² that may be lost, as the elastic consistency paper writes it."""
+    kept = compressor.contraction_factor(message)
+    return None if kept is None else 1.0 - kept
+
+
+def identity() -> Compressor:
+    """Sends everything: C(w) = w, δ = 1, ω = 0, one full-precision number an element."""
+    return Compressor(
+        encode=_encode_identity,
+        decode=decode_whole,
+        bits=_bits_dense,
+        contraction_factor=partial(constant, value=1.0),
+        variance_factor=partial(constant, value=0.0),
+        is_pathwise=True,
+    )
+
+
+def check(compressor: Compressor | None) -> Compressor:
+    """`compressor`, or the identity for None; raises `TypeError` for anything else."""
+    return (
+        identity()
+        if compressor is None
+        else arguments.instance("compressor", compressor, Compressor, "e.g. compressors.top_k(0.01)")
+    )
+
+
+def _encode_identity(key: Array, message: PyTree) -> PyTree:
+    del key
+    return message
+
+
+def _bits_dense(message: PyTree) -> int:
+    return sum(size * width for size, width in sizes(message, whole=False))
