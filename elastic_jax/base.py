@@ -71,7 +71,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from elastic_jax import arguments
+from elastic_jax import arguments, descriptions
 
 PyTree: TypeAlias = Any
 """A tree of arrays in JAX's sense: a bare array, or nested tuples, lists and dicts of them."""
@@ -152,6 +152,12 @@ class Algorithm(NamedTuple):
     `params` only the shapes matter."""
     num_workers: int
     """n."""
+
+    def __repr__(self) -> str:
+        bound = [getattr(field, "keywords", {}) for field in (self.consistency_bound, self.step, self.init)]
+        given = {name: value for keywords in reversed(bound) for name, value in keywords.items()}
+        lines = [f"    {name}={descriptions.as_text(value)},\n" for name, value in given.items()]
+        return f"{getattr(self.step, 'func', self.step).__module__.rpartition('.')[2]}.build(\n{''.join(lines)})"
 
 
 class Constants(NamedTuple):
@@ -287,21 +293,3 @@ def num_active(algorithm: Algorithm, params: Params, data: PyTree) -> int:
         return algorithm.step(key, algorithm.init(key, params), data)[1]
 
     return int(jax.eval_shape(one_step, jax.random.key(0)).workers.shape[0])
-
-
-def describe(part: Any) -> Any:
-    """The hyper-parameters of an algorithm or a part as plain data (dicts, numbers, strings), for a record."""
-    if hasattr(part, "func") and hasattr(part, "keywords"):
-        bound = {name: describe(value) for name, value in part.keywords.items()}
-        return {"function": part.func.__qualname__, **bound}
-    if hasattr(part, "_asdict"):
-        return {name: describe(value) for name, value in part._asdict().items()}
-    if isinstance(part, dict):
-        return {str(name): describe(value) for name, value in part.items()}
-    if isinstance(part, (list, tuple)):
-        return [describe(value) for value in part]
-    if part is None or isinstance(part, (bool, int, float, str)):
-        return part
-    if hasattr(part, "dtype") and hasattr(part, "tolist"):
-        return part.tolist() if part.size <= 64 else f"{part.dtype}{list(part.shape)}"
-    return getattr(part, "__qualname__", type(part).__name__)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import trajectories
 
-from elastic_jax import base, devices, oracles
+from elastic_jax import base, descriptions, devices, oracles
 from elastic_jax.oracles import strategies
 
 NUM_WORKERS = 8
@@ -378,7 +378,7 @@ def test_an_oracle_prints_what_it_is():
     """The function and every option, for a record of a run."""
     oracle = oracles.from_loss(matrix_loss, batch_size=3, strategy="map")
     assert "matrix_loss" in repr(oracle)
-    described = base.describe(oracle)
+    described = descriptions.as_data(oracle)
     assert (described["value_and_grad"], described["batch_size"], described["strategy"]) == (
         "matrix_loss",
         3,

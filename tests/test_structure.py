@@ -23,7 +23,7 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 
 PARTS = "clocks compressors convolutions data delays devices oracles problems topologies"
 LEVELS = {
-    "arguments": 0,
+    **dict.fromkeys(("arguments", "descriptions"), 0),
     **dict.fromkeys(("base", "stacked"), 1),
     **dict.fromkeys(PARTS.split(), 2),
     "algorithms": 3,
@@ -147,8 +147,10 @@ def test_build_works_on_defaults_and_prints_its_numbers(module):
     assert list(parameters)[:2] == ["oracle", "num_workers"]
     algorithm = module.build(print, num_workers=4)
     assert algorithm.num_workers == 4
-    assert "functools.partial" in repr(algorithm)
-    assert "lambda" not in repr(algorithm)
+    shown = repr(algorithm)
+    assert shown.startswith(f"{module.__name__.rpartition('.')[2]}.build(")
+    assert all(f" {name}=" in shown for name in set(algorithm.step.keywords) | {"step_size", "num_workers"})
+    assert not re.search(r"lambda|functools| at 0x", shown)
 
 
 @over_variants

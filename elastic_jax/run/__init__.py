@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 
-from elastic_jax import arguments, base, convolutions, devices, stacked
+from elastic_jax import arguments, base, convolutions, descriptions, devices, stacked
 from elastic_jax.base import Algorithm, Params, PyTree
 from elastic_jax.metrics import Metric, Total
 from elastic_jax.run import run_folder
@@ -133,8 +133,8 @@ def run(
     if folder is not None:
         described = {
             "config": dict(config or {}),
-            "algorithm": base.describe(algorithm),
-            "metrics": {name: base.describe(metric) for name, metric in measured},
+            "algorithm": descriptions.as_data(algorithm),
+            "metrics": {name: descriptions.as_data(metric) for name, metric in measured},
             "params": run_folder.fingerprint(params),
             "data": "host-fed" if feed.is_host_fed else run_folder.fingerprint(feed.data),
             "key": f"{key.dtype} {jax.random.key_data(key).tolist()}",
