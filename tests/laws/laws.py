@@ -13,6 +13,7 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
+import trajectories
 from jax import lax
 
 from elastic_jax import base, compressors, metrics, stacked
@@ -337,6 +338,27 @@ def law_period(case: Case) -> None:
     due = {t for t in range(1, NUM_STEPS) if t % period == 0}
     assert changes <= due, f"others become visible after steps {sorted(changes)}, due are {sorted(due)}"
     assert changes or case.num_workers == 1, "workers never learn of each other"
+
+
+# Law 8
+
+
+def law_strategies(case: Case, dtype: Any = jnp.float64) -> None:
+    """The trajectory is the same however the oracle evaluates its workers; meshes have tests of their own."""
+    algorithm = case.build(settings.sampling_oracle)
+    compiled = jax.jit(functools.partial(simulate, algorithm, settings.params(dtype)), compiler_options=QUICKLY)
+    keys = jax.random.split(jax.random.key(8, impl=trajectories.quick_keys()))
+    runs = {name: compiled(keys, settings.sampling(case.num_workers, name, dtype)) for name in settings.STRATEGIES}
+    params, info = runs["vmap"]
+    assert np.all(np.isfinite(params)), "padding is drawn, or the run diverges"
+    assert len(np.unique(params, axis=0)) > 2, "nothing moves"
+    tolerance = trajectories.TOLERANCES[jnp.dtype(dtype).name]
+    for name, (other_params, other_info) in runs.items():
+        np.testing.assert_array_equal(other_info.workers, info.workers, err_msg=name)
+        np.testing.assert_array_equal(other_info.staleness, info.staleness, err_msg=name)
+        agree(other_params, params, f"x with {name!r}", tolerance)
+        for field in ("losses", "views", "grads", "updates"):
+            agree(getattr(other_info, field), getattr(info, field), f"{field} with {name!r}", tolerance)
 
 
 # Law 9

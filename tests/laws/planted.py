@@ -216,6 +216,26 @@ def _leaking_oracle(keys: Any, views: Any, data: Any, workers: Any) -> Any:
     return losses, jax.tree.map(_mixed_up, grads)
 
 
+def _in_one_strategy(name: str, spoil: Callable[..., Any], build: Any, oracle: Any, **arguments: Any) -> base.Algorithm:
+    """`spoil(oracle, keys, views, data, workers)` where the data ask for the strategy `name`."""
+    position = list(settings.STRATEGIES).index(name)
+
+    def spoiled(keys: Any, views: Any, data: Any, workers: Any) -> Any:
+        wrong, right = (each(keys, views, data, workers) for each in (partial(spoil, oracle), oracle))
+        return jax.tree.map(partial(jnp.where, data.strategy == position), wrong, right)
+
+    return build(spoiled, **arguments)
+
+
+def _neighbours_keys(oracle: Any, keys: Any, views: Any, data: Any, workers: Any) -> Any:
+    return oracle(keys[np.roll(np.arange(len(workers)), 1)], views, data, workers)
+
+
+def _last_group_dropped(oracle: Any, keys: Any, views: Any, data: Any, workers: Any) -> Any:
+    results = oracle(keys, views, data, workers)
+    return jax.tree.map(lambda leaf: leaf.at[len(workers) - len(workers) % 3 :].set(0), results)
+
+
 class _WithDiagnostics(NamedTuple):
     """A state with a needless copy of everything."""
 
@@ -241,6 +261,8 @@ SUMS, DENIES_LOSS, ROWS_ONLY = (
     partial(_after, _loss_denied),
     partial(_after, _rows_only),
 )
+HANDED_ON = partial(_in_one_strategy, "map", _neighbours_keys)
+DROPPED = partial(_in_one_strategy, "groups of 3", _last_group_dropped)
 IN_FLOAT32 = partial(laws.law_types, dtype=jnp.float32)
 LATE = {"delays": delays.constant(3)}
 
@@ -272,5 +294,7 @@ BUGS = [
     _bug("bound vacuous", laws.law_consistency, "local_sgd", partial(_scaled_bound, 1e4)),
     _bug("hidden state", laws.law_nothing_hidden, "delayed_sgd", _hidden_counter),
     _bug("seeds that see each other", laws.law_vmaps_over_seeds, "synchronous_sgd", _neighbouring_seeds),
+    _bug("the neighbour's key in a loop", laws.law_strategies, "local_sgd", HANDED_ON, period=3),
+    _bug("the last group dropped", laws.law_strategies, "synchronous_sgd", DROPPED),
     _bug("diagnostics in the state", laws.law_bytes, "local_sgd", _diagnostics),
 ]

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from elastic_jax import base
+from elastic_jax import base, oracles
 
 NUM_WORKERS = 4
 DIMENSION = 6
@@ -123,3 +123,44 @@ def bounded(num_workers: int) -> list[tuple[str, Setting, base.Constants]]:
             base.Constants(smoothness=DIMENSION**-0.5, grad_variance=1.0, grad_second_moment=5.0, heterogeneity=4.0),
         ),
     ]
+
+
+STRATEGIES = {
+    "vmap": {"strategy": "vmap"},
+    "unrolled": {"strategy": "unrolled"},
+    "map": {"strategy": "map"},
+    "groups of 3": {"strategy": "vmap", "chunk": 3},
+}
+"""Ways to evaluate a stack on one device; groups of 3 of the 4 workers leave one over."""
+
+
+class Sampling(NamedTuple):
+    """Data of `sampling_oracle`."""
+
+    strategy: Any
+    """int32[]: a position in `STRATEGIES`."""
+    shards: base.Shards
+
+
+def noisy_loss(params: dict[str, Array], batch: tuple[Array, Array], key: Array) -> Array:
+    """One layer on a mini-batch, with noise on its inputs."""
+    inputs, targets = batch
+    noise = jax.random.uniform(key, inputs.shape, inputs.dtype)
+    return jnp.mean((jnp.tanh((inputs + noise) @ params["weight"] + params["bias"][None]) - targets) ** 2)
+
+
+def sampling_oracle(keys: Array, views: Any, data: Sampling, workers: Array) -> tuple[Array, Any]:
+    """Mini-batches drawn with the workers' keys, evaluated as the data say: one program has all strategies."""
+    branches = [
+        oracles.from_loss(noisy_loss, batch_size=2, takes_key=True, **options) for options in STRATEGIES.values()
+    ]
+    return jax.lax.switch(data.strategy, branches, keys, views, data.shards, workers)
+
+
+def sampling(num_workers: int, strategy: str, dtype: Any) -> Sampling:
+    """Shards of 3 to 5 different examples, padded with NaN, which would show."""
+    draws = np.random.default_rng(2).normal(size=(2, num_workers, 5, 2))
+    sizes = 3 + np.arange(num_workers, dtype=np.int32) % 3
+    draws[:, np.arange(5) >= sizes[:, None]] = np.nan
+    inputs, targets = draws.astype(dtype)
+    return Sampling(np.int32(list(STRATEGIES).index(strategy)), base.Shards((inputs, targets), sizes))

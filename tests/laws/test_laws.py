@@ -101,6 +101,18 @@ def test_workers_learn_of_each_other_when_the_period_is_over(case):
 
 
 @over(CASES)
+def test_the_oracles_strategy_does_not_show(case):
+    """Vmapped, unrolled, in a loop or in groups, mini-batches drawn in the step: equal to 1e-12 in float64."""
+    laws.law_strategies(case)
+
+
+@over(DEFAULTS)
+def test_the_oracles_strategy_does_not_show_in_float32(case):
+    """Equal to 1e-6."""
+    laws.law_strategies(case, jnp.float32)
+
+
+@over(CASES)
 def test_bits_are_those_the_compressor_publishes(case):
     """`bits_sent` counts whole messages of exactly the published integer formula."""
     laws.law_bits(case)

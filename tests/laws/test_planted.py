@@ -2,10 +2,13 @@
 
 import inspect
 
+import jax
 import jax.numpy as jnp
 import pytest
 
+from elastic_jax.oracles import strategies
 from laws import laws
+from laws.cases import DEFAULTS
 from laws.planted import BUGS
 
 
@@ -28,3 +31,14 @@ def test_a_step_that_traces_anew_is_caught():
     (bug,) = [bug for bug in BUGS if bug.case.name == "float64 in a float32 run"]
     with pytest.raises(AssertionError, match="traced again"):
         laws.law_traces_once(bug.case, jnp.float32)
+
+
+def test_a_bug_inside_a_strategy_is_caught(monkeypatch):
+    """The law runs the strategies themselves: one that mixes up the rows of its groups shows in a variant."""
+
+    def mixed_up(mapped, chunk, *rows):
+        return mapped(*jax.tree.map(lambda leaf: leaf[::-1], rows))
+
+    monkeypatch.setattr(strategies, "_in_groups", mixed_up)
+    with pytest.raises(AssertionError, match="groups of 3"):
+        laws.law_strategies(DEFAULTS[0])
