@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 PATIENCE = 2.0
 """Seconds before a bar appears."""
@@ -31,19 +32,18 @@ class Bar:
     def __init__(self, num_steps: int, done: int, *, is_shown: bool) -> None:
         """For a run of `num_steps` of which `done` are taken already."""
         console = Console(stderr=True)
+        self._num_steps = num_steps
         self._progress = Progress(
             TextColumn("{task.completed:>9,.0f} / {task.total:,.0f} steps"),
             BarColumn(),
-            TextColumn("{task.fields[rate]:,.4g} steps/s"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[pace]}"),
             console=console,
             transient=False,
         )
         self._is_shown = is_shown and console.is_terminal and sys.stderr.isatty()
-        self._task = self._progress.add_task("", total=num_steps, completed=done, rate=0.0)
-        self._done, self._start = done, time.perf_counter()
+        self._task = self._progress.add_task("", total=num_steps, completed=done, pace="")
+        self._started_at = time.perf_counter()
+        self._first: tuple[float, int] | None = None
         self._is_started = False
 
     def __enter__(self) -> Bar:
@@ -55,13 +55,32 @@ class Bar:
 
     def update(self, num_steps: int) -> None:
         """`num_steps` are taken now."""
-        seconds = time.perf_counter() - self._start
-        if not self._is_shown or seconds < PATIENCE:
+        now = time.perf_counter()
+        # compiling is no part of the pace, so that it is measured from the first report on
+        self._first = self._first or (now, num_steps)
+        if not self._is_shown or now - self._started_at < PATIENCE:
             return
         if not self._is_started:
             self._progress.start()
             self._is_started = True
-        self._progress.update(self._task, completed=num_steps, rate=(num_steps - self._done) / seconds)
+        self._progress.update(self._task, completed=num_steps, pace=pace(*self._first, now, num_steps, self._num_steps))
+
+
+def pace(first_time: float, first_steps: int, now: float, num_steps: int, total: int) -> str:
+    """Steps per second since the first report, the time gone by and the time that remains, as people read them.
+
+    Args:
+        first_time: when the first report came, seconds.
+        first_steps: steps taken by then.
+        now: the time now, seconds.
+        num_steps: steps taken by now.
+        total: steps of the whole run.
+    """
+    if num_steps == first_steps:
+        return ""
+    rate = (num_steps - first_steps) / (now - first_time)
+    elapsed, left = (timedelta(seconds=round(seconds)) for seconds in (now - first_time, (total - num_steps) / rate))
+    return f"{rate:,.4g} steps/s, {elapsed} gone, {left} left"
 
 
 class Interrupts:
