@@ -308,6 +308,21 @@ def deep_loss(params: Any, batch: Any) -> Any:
     return jnp.sum(hidden)
 
 
+def products(params: Any, batch: Any, *, number: int) -> Any:
+    """A "gradient" that takes so many matrix products."""
+    hidden = batch
+    for _ in range(number):
+        hidden = jnp.tanh(hidden @ params)
+    return jnp.sum(hidden), hidden
+
+
+def products_and_a_convolution(params: Any, batch: Any, *, number: int) -> Any:
+    """The same after a convolution."""
+    return products(
+        params, jnp.convolve(batch.ravel(), jnp.ones(3, batch.dtype), "same").reshape(batch.shape), number=number
+    )
+
+
 def elementwise_loss(params: Any, batch: Any) -> Any:
     return jnp.sum(jnp.cos(params - batch))
 
@@ -364,6 +379,44 @@ def test_auto_chooses_by_the_function_and_the_backend(case, monkeypatch):
         elsewhere = oracles.chosen_strategy(oracle, views, data)
         assert elsewhere.strategy == "vmap"
         assert not elsewhere.rewrites_convolutions
+
+
+DEEP = {
+    "just below, on a mesh": (31, {"mesh": 4}, "vmap"),
+    "just enough, on a mesh": (32, {"mesh": 4}, "map"),
+    "just enough, under pmap": (32, {"strategy": "pmap"}, "map"),
+    "just enough, in groups on a mesh": (32, {"mesh": 4, "chunk": 2}, "map"),
+    "just enough, one worker for each device": (32, {"mesh": 4, "k": 4}, "unrolled"),
+    "just enough, as was asked": (32, {"mesh": 4, "strategy": "vmap"}, "vmap"),
+    "just enough, on one device": (32, {}, "vmap"),
+    "far more, on one device": (100, {}, "vmap"),
+    "far more, fewer active than the mesh needs": (100, {"mesh": 4, "k": 3}, "vmap"),
+}
+"""Matrix products of one worker, options and the number of workers active, and what is to be chosen."""
+
+
+@pytest.mark.parametrize("case", DEEP)
+def test_many_matrix_products_on_several_devices_go_in_turn(case):
+    """From 32 products on, and nowhere but on one of several devices."""
+    number, options, expected = DEEP[case]
+    k = options.get("k", NUM_WORKERS)
+    options = {name: value for name, value in options.items() if name != "k"}
+    if "mesh" in options:
+        options["mesh"] = devices.make_mesh(options["mesh"])
+    oracle = oracles.from_value_and_grad(functools.partial(products, number=number), **options)
+    n = 4 if k == 4 else NUM_WORKERS
+    assert oracles.chosen_strategy(oracle, shapes(k, 5, 5), shapes(n, 5, 5)).strategy == expected
+
+
+@pytest.mark.parametrize("number", [31, 32])
+@pytest.mark.parametrize(("options", "expected"), [({}, "unrolled"), ({"mesh": 4}, "map")])
+def test_with_convolutions_the_number_of_products_does_not_matter(number, options, expected):
+    """They are unrolled on one device and mapped on several, however deep the model is."""
+    if "mesh" in options:
+        options = {"mesh": devices.make_mesh(options["mesh"])}
+    oracle = oracles.from_value_and_grad(functools.partial(products_and_a_convolution, number=number), **options)
+    found = oracles.chosen_strategy(oracle, shapes(NUM_WORKERS, 5, 5), shapes(NUM_WORKERS, 5, 5))
+    assert (found.strategy, found.rewrites_convolutions) == (expected, True)
 
 
 def test_unrolling_stops_where_compilation_would_take_long(monkeypatch):
