@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from elastic_jax import algorithms, clocks, compressors, delays, problems
+from elastic_jax import algorithms, base, clocks, compressors, delays, problems
 from elastic_jax.base import Algorithm, Constants, Problem
 from proofs_check import planted, two_samples
 from proofs_check import trajectory as trajectories
@@ -36,11 +36,13 @@ NUM_STEPS = 40
 NUM_WORKERS_EXACT = 2
 NUM_WORKERS_SAMPLED = 4
 
-SAMPLED_PROBLEMS: Mapping[str, Mapping[str, Any]] = {
-    "quadratic": {"dim": 6},
-    "nonconvex_logistic": {"dim": 4, "num_examples": 32},
+SAMPLED_PROBLEMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "quadratic": ("quadratic", {"dim": 6}),
+    # so well conditioned that the horizon that a strongly convex theorem asks for is short
+    "round quadratic": ("quadratic", {"dim": 6, "low_curvature": 0.75}),
+    "nonconvex_logistic": ("nonconvex_logistic", {"dim": 4, "num_examples": 32}),
 }
-"""Problems of the library that are sampled, {name: arguments of `build`}."""
+"""Problems of the library that are sampled, {label: (name, arguments of `build`)}."""
 
 PARTS: tuple[Mapping[str, Any], ...] = (
     {"compressor": compressors.top_k(0.25), "error_feedback": True},
@@ -122,10 +124,7 @@ class Case(NamedTuple):
 
     def known(self, *names: str) -> tuple[float, ...]:
         """Constants of the problem that a hypothesis has found to be known."""
-        values = tuple(getattr(self.constants, name) for name in names)
-        if None in values:
-            raise ValueError(f"constants {names} = {values}; all must be known before they are claimed with")
-        return values
+        return _known(self.constants, *names)
 
     @property
     def known_constant_sq(self) -> float:
@@ -217,12 +216,12 @@ def sampled(
     """Settings on problems of the library, all workers identical, over seeds.
 
     Args:
-        names: of `SAMPLED_PROBLEMS`.
+        names: labels of `SAMPLED_PROBLEMS`.
         step_size: α.
         num_seeds: S.
         num_steps: T.
         is_default: the variants on their defaults alone; else the settings with parts alone.
-        is_meant: chooses by what an algorithm declares.
+        is_meant: chooses by what an algorithm declares; it is shown the one built for `two_samples`.
     """
     for setting in settings():
         if bool(setting.arguments) == is_default:
@@ -230,10 +229,25 @@ def sampled(
         for name in names:
             problem = _problem(name)
             algorithm = _built_for(setting.name, name, step_size)
-            if is_meant(algorithm):
+            if is_meant(_built(setting.name, step_size)):
                 run = _sampled_run(setting.name, name, step_size, num_seeds, num_steps)
                 text = f"{setting.name} on {name}, {num_seeds} seeds"
                 yield Case(text, algorithm, run, problem.constants, step_size)
+
+
+def sampled_constants(name: str, *constants: str) -> tuple[float, ...]:
+    """Constants of a problem of `SAMPLED_PROBLEMS`, from which a theorem prescribes its step size."""
+    return _known(_problem(name).constants, *constants)
+
+
+def takes_one(algorithm: Algorithm) -> bool:
+    """One gradient a step, read off the shapes: chooses before anything is run."""
+    return _num_active(algorithm) == 1
+
+
+def takes_all(algorithm: Algorithm) -> bool:
+    """As many gradients a step as workers, read off the shapes."""
+    return _num_active(algorithm) == algorithm.num_workers
 
 
 def dropping(
@@ -302,6 +316,22 @@ def first_setting(is_meant: Callable[[Algorithm], bool], *, step_size: float = S
     raise LookupError("no registered variant declares what the control needs")
 
 
+def _known(constants: Constants, *names: str) -> tuple[float, ...]:
+    values = tuple(getattr(constants, name) for name in names)
+    if None in values:
+        raise ValueError(f"constants {names} = {values}; all must be known before they are claimed with")
+    return values
+
+
+def _num_active(algorithm: Algorithm) -> int:
+    """K of an algorithm that was built for `two_samples`."""
+    with jax.enable_x64(True):
+        objective = two_samples.objectives()["quadratic"]
+        coefficients = jax.tree.map(jnp.asarray, objective.coefficients)
+        data = (coefficients, jnp.ones(algorithm.num_workers))
+        return base.num_active(algorithm, jnp.asarray(objective.start), data)
+
+
 @functools.cache
 def _built(name: str, step_size: float) -> Algorithm:
     setting = _setting(name)
@@ -347,7 +377,8 @@ def _sampled_run(name: str, problem_name: str, step_size: float, num_seeds: int,
 @functools.cache
 def _problem(name: str) -> Problem:
     with jax.enable_x64(True):
-        build = functools.partial(problems.problem(name).build, **SAMPLED_PROBLEMS[name])
+        registered, given = SAMPLED_PROBLEMS[name]
+        build = functools.partial(problems.problem(registered).build, **given)
         return replicated(build, num_workers=NUM_WORKERS_SAMPLED)
 
 

@@ -95,6 +95,12 @@ def is_below(step_size: float, cap: float | None, formula: str) -> Hypothesis:
     return Hypothesis(f"α <= {formula}", holds, f"α = {step_size:g}, cap {cap}")
 
 
+def is_prescribed(step_size: float, prescribed: float | None, formula: str) -> Hypothesis:
+    """α is the one that the theorem prescribes for its horizon; None is one that cannot be told."""
+    holds = prescribed is not None and abs(step_size - prescribed) <= 1e-12 * prescribed
+    return Hypothesis(f"α = {formula}", holds, f"α = {step_size:g}, prescribed {prescribed}")
+
+
 def is_declared(name: str, holds: bool, detail: str = "") -> Hypothesis:
     """Something that the variant declares by its arguments."""
     return Hypothesis(name, holds, detail)

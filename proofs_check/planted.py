@@ -24,12 +24,17 @@ def older_views(algorithm: Algorithm) -> Algorithm:
 
 def flipped_memories(algorithm: Algorithm) -> Algorithm:
     """Error feedback keeps minus what the compressor held back."""
-    return algorithm._replace(step=partial(_scale_memories, step=algorithm.step, factor=-1.0))
+    return scaled_memories(algorithm, factor=-1.0)
 
 
 def scaled_memories(algorithm: Algorithm, *, factor: float) -> Algorithm:
     """The step size enters the memory twice (`factor` = α)."""
-    return algorithm._replace(step=partial(_scale_memories, step=algorithm.step, factor=factor))
+    return algorithm._replace(step=partial(_scale_field, step=algorithm.step, field="memories", factor=factor))
+
+
+def scaled_local_params(algorithm: Algorithm, *, factor: float) -> Algorithm:
+    """The workers' own parameters are averaged with weights that sum to `factor`."""
+    return algorithm._replace(step=partial(_scale_field, step=algorithm.step, field="local_params", factor=factor))
 
 
 def dropping_sgd(
@@ -118,8 +123,8 @@ def _understate_staleness(key: Array, state: Any, data: PyTree, *, step: Callabl
     return new_state, info._replace(staleness=jnp.maximum(info.staleness - 1, 0))
 
 
-def _scale_memories(
-    key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], factor: float
+def _scale_field(
+    key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], field: str, factor: float
 ) -> tuple[Any, Info]:
     new_state, info = step(key, state, data)
-    return new_state._replace(memories=stacked.scale(factor, new_state.memories)), info
+    return new_state._replace(**{field: stacked.scale(factor, getattr(new_state, field))}), info

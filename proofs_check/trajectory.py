@@ -41,6 +41,8 @@ class Trajectory(NamedTuple):
     """int64[S, T, k], steps. The age that the variant declares for each view."""
     memories: np.ndarray | None
     """float64[S, T, n, d], parameter units. e_t^i before step t; None if the state has no `memories`."""
+    local_params: np.ndarray | None
+    """float64[S, T, n, d], parameter units. x_t^i before step t; None if the state has no `local_params`."""
     values: np.ndarray
     """float64[S, T + 1]. f(x_t)."""
     slopes: np.ndarray
@@ -155,6 +157,7 @@ class _Seen(NamedTuple):
     params: PyTree
     info: _Info
     memories: PyTree
+    local_params: PyTree
 
 
 class _Info(NamedTuple):
@@ -175,7 +178,8 @@ def _roll(keys: Array, params: PyTree, data: PyTree, coins: Array | None, *, alg
         key, coin = inputs
         new_state, info = algorithm.step(key, state, data if coin is None else (data, coin))
         measured = _Info(info.workers, info.views, info.grads, info.updates, info.weights, info.staleness)
-        return new_state, _Seen(algorithm.global_params(state), measured, getattr(state, "memories", ()))
+        kept = [getattr(state, name, ()) for name in ("memories", "local_params")]
+        return new_state, _Seen(algorithm.global_params(state), measured, *kept)
 
     state = algorithm.init(keys[-1, 0], params)
     state, seen = lax.scan(advance, state, (keys[:-1], coins))
@@ -276,6 +280,7 @@ def _trajectory(seen: _Seen, values: np.ndarray, slopes: np.ndarray, *, is_exact
         workers=np.asarray(seen.info.workers, np.int64),
         staleness=np.asarray(seen.info.staleness, np.int64),
         memories=_flat(seen.memories, 3) if jax.tree.leaves(seen.memories) else None,
+        local_params=_flat(seen.local_params, 3) if jax.tree.leaves(seen.local_params) else None,
         values=values[:split].reshape(params.shape[:-1]),
         slopes=slopes[:split].reshape(params.shape),
         view_values=values[split:].reshape(views.shape[:-1]),

@@ -1,7 +1,7 @@
 """EC:E2. Stale reads: a view s steps old is within α s M of the global parameters.
 
 Setting
-    Asynchronous variants, those that take `delays` or a `clock`, plain SGD; one schedule, oblivious to the
+    Variants whose views are late and lack nothing else (`lacks`), plain SGD; one schedule, oblivious to the
     samples. s_t^i is the staleness of that schedule and τ its maximum: where a clock leaves the staleness
     unbounded, the statement is about the schedule at hand.
 

@@ -1,8 +1,8 @@
 """EC:I2. A stale view lacks exactly the gradients generated since it was read.
 
 Setting
-    Asynchronous variants, those that take `delays` or a `clock`, without error memory; the view v_t^i was
-    read s = `staleness` steps ago. Single steps (w = 1) and parallel ones (w = 1/n).
+    Variants whose views are late and lack nothing else (`lacks`): the view v_t^i was read s = `staleness` steps
+    ago, whole. Single steps (w = 1) and parallel ones (w = 1/n).
 
 Statement (EC:I2, equality)
     x_t - v_t^i = -α Σ_{r=t-s}^{t-1} Σ_j w_r^j G_r^j                                for all t and i, in every
@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy as np
 
 from elastic_jax.base import Algorithm
-from proofs_check import cases, hypotheses, planted, record, statistics
+from proofs_check import cases, hypotheses, lacks, planted, record, statistics
 from proofs_check.cases import Case
 from proofs_check.record import Check
 from proofs_check.statistics import Comparison
@@ -50,9 +50,8 @@ def control() -> list[Check]:
 
 
 def reads_are_stale(algorithm: Algorithm) -> bool:
-    """Views are global parameters of the past: it takes delays or a clock, and keeps no error memory."""
-    bound = cases.declared(algorithm)
-    return bool({"delays", "clock"} & bound.keys()) and not bound.get("error_feedback", False)
+    """Views are global parameters of the past, and differ from x_t for no other reason."""
+    return lacks.of(algorithm) == {lacks.LATE}
 
 
 def _judge(case: Case) -> Check:

@@ -1,8 +1,8 @@
 """EC:I7. With error feedback the view lacks exactly what the memories hold.
 
 Setting
-    Synchronous variants with error feedback: all views are the stored parameters, and the state has
-    `memories`.
+    Synchronous variants with error feedback: all views are the stored parameters, and what compression held back
+    is the one thing that they lack (`lacks`).
 
 Statement (EC:I7, equality)
     x_t - v_t^i = + (1/n) Σ_j e_t^j                                       for all t and i, in every run.
@@ -28,7 +28,7 @@ from functools import partial
 import numpy as np
 
 from elastic_jax.base import Algorithm
-from proofs_check import cases, hypotheses, planted, record, statistics
+from proofs_check import cases, hypotheses, lacks, planted, record, statistics
 from proofs_check.cases import Case
 from proofs_check.record import Check
 from proofs_check.statistics import Comparison
@@ -61,18 +61,12 @@ def control() -> list[Check]:
 
 
 def has_error_feedback(algorithm: Algorithm) -> bool:
-    """It keeps what its compressor holds back, and nothing else makes its views differ from x_t."""
-    bound = cases.declared(algorithm)
-    others = {"delays", "clock", "period", "topology"} & bound.keys()
-    return bool(bound.get("error_feedback", False)) and not others
+    """It keeps what its compressor holds back, and its views differ from x_t for no other reason."""
+    return lacks.of(algorithm) == {lacks.UNSENT}
 
 
 def _judge(case: Case) -> Check:
-    run = case.trajectory
-    assumed = [
-        hypotheses.is_plain(run, case.step_size),
-        hypotheses.is_declared("memories are in the state", run.memories is not None),
-    ]
+    assumed = [hypotheses.is_plain(case.trajectory, case.step_size)]
     return case.judge(ID, "at every step", "equality", assumed, _compare)
 
 

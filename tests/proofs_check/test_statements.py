@@ -5,11 +5,12 @@ import inspect
 import json
 import re
 
+import numpy as np
 import pytest
 
 import proofs_check
 from elastic_jax import algorithms, problems
-from proofs_check import cases, record, report
+from proofs_check import cases, record, report, statistics
 
 STATEMENTS = proofs_check.statements()
 
@@ -108,17 +109,58 @@ def test_nothing_sampled_is_skipped_but_for_a_cap_or_an_unknown_bound(checks):
     for id in STATEMENTS:
         for check in checks(id):
             failed = {h.name for h in check.hypotheses if not h.holds and not check.is_exact}
-            assert all(name.startswith(("α <=", "bound declared")) for name in failed), (id, check.setting, failed)
+            assert all(name.startswith(("α <=", "α = ", "bound declared")) for name in failed), (
+                id,
+                check.setting,
+                failed,
+            )
 
 
 @pytest.mark.parametrize("name", cases.SAMPLED_PROBLEMS)
 def test_replicated_workers_leave_the_objective_alone(name, key):
     """With the data of one worker given to four, f is that of the one."""
-    build = functools.partial(problems.problem(name).build, **cases.SAMPLED_PROBLEMS[name])
+    registered, given = cases.SAMPLED_PROBLEMS[name]
+    build = functools.partial(problems.problem(registered).build, **given)
     alone, many = build(num_workers=1), cases.replicated(build, num_workers=4)
     params = many.init(key)
     assert float(many.objective(params, many.data)) == pytest.approx(float(alone.objective(params, alone.data)))
     assert many.constants.heterogeneity == 0
+
+
+@pytest.mark.parametrize("id", ["EC:T2.3", "EC:T2.4"])
+def test_a_final_form_is_tried_only_as_the_theorem_prescribes(id, checks):
+    """Where it holds, α = 2 l / (c T) with T / l as large as the theorem asks; elsewhere it is skipped for that."""
+    final = [check for check in checks(id) if "final" in check.name]
+    held = [check for check in final if check.verdict == "holds"]
+    case = next(STATEMENTS[id].prescribed(num_seeds=cases.NUM_SEEDS))
+    assert {check.steps for check in held} == {case.trajectory.num_steps}
+    for check in final:
+        names = [h.name for h in check.hypotheses if not h.holds]
+        assert check.verdict == "holds" or any(name.startswith("α = 2 log") for name in names)
+    other = STATEMENTS[id]._judge(case._replace(step_size=0.99 * case.step_size))[-1]
+    assert other.verdict == "skipped"
+    assert "not α = 2 log" in other.reason
+
+
+def test_the_table_says_what_its_numbers_are():
+    """An equality is off by a fraction of rounding, a bound is used up to a fraction; the caption explains both."""
+    compared = {("equality", 0.5): _off_by, ("upper", 0.5): _used_up, ("tight", 1.0): _used_up}
+    found = [
+        record.judge("X", kind, kind, "here", [], functools.partial(compare, to), seeds=1, is_exact=True, steps=1)
+        for (kind, to), compare in compared.items()
+    ]
+    made = report.table(found)
+    column = next(column for column in made.columns if column.header == "closest call")
+    assert list(column.cells) == ["5e-01 of rounding", "0.5 of bound", "attained"]
+    assert all(words in str(made.caption) for words in ("closest call", "of rounding", "of bound", "attained"))
+
+
+def _off_by(fraction):
+    return statistics.equal(np.array([1.0]), np.array([1.0 + fraction * statistics.ROUNDING]))
+
+
+def _used_up(fraction):
+    return statistics.at_most(np.array([[fraction]]), 1.0, is_exact=True)
 
 
 def test_an_unknown_id_proposes_the_closest():

@@ -1,0 +1,120 @@
+"""EC:I11. Mass is conserved: what was generated is applied at a worker, on its way to it, or in a memory.
+
+Setting
+    Any variant whose updates are -α G (plain SGD, nothing lost for ever), with the weights w_s^j of `Info`: 1/n
+    in parallel steps, 1 in single steps, 0 for a gradient that is left out. Why its views differ from x_t is
+    read off its state (`lacks`): they are late, or something is unsent, or both; or workers have parameters of
+    their own. For a variant with another reason there is no account of what is on its way, and it is skipped.
+
+Statement (EC:I11, equality)
+    x_0 - α Σ_{s<t} Σ_j w_s^j G_s^j  =  applied_t^i + pending_t^i + memory_t        for all t and i, in every run,
+    where with s = `staleness`, w = 1/k and the memories e^j that carry the sign of an update
+        applied_t^i = v_t^i,    memory_t = w Σ_j e_t^j,
+        pending_t^i = Σ_{r=t-s}^{t-1} Σ_j w (u_r^j + e_r^j - e_{r+1}^j)             the messages sent since i read;
+    and where workers have parameters of their own, x_t^i,
+        applied_t^i = x_t^i,    pending_t^i = (1/n) Σ_j (x_t^j - x_t^i)             what averaging would bring to i.
+
+Why
+    A message is what a worker has to send minus what it keeps: m = u + e - e'. Summed over s < t every memory
+    but the last cancels. What i has not applied are the messages after its read; averaging with a doubly
+    stochastic matrix leaves the mean alone. With e = 0 this is EC:I2, with s = 0 EC:I7; with both it is the
+    identity of asynchronous error feedback over channels that keep the order. The left side is summed up from
+    the gradients, and x_t as the variant computes it is not used: that is EC:I1.
+
+Source
+    Nadiradze, Markov, Chatterjee, Kungurtsev, Alistarh, Elastic Consistency, AAAI 2021, arXiv 2001.05918, the
+    auxiliary sequence x_t and the systems of Table 1; proved above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from elastic_jax.base import Algorithm
+from proofs_check import cases, hypotheses, lacks, planted, record, statistics
+from proofs_check.cases import Case
+from proofs_check.record import Check, Hypothesis
+from proofs_check.statistics import Comparison
+from proofs_check.trajectory import Trajectory
+
+ID = "EC:I11"
+
+ACCOUNTS = ({lacks.LATE, lacks.UNSENT}, {lacks.UNMIXED})
+"""Reasons that occur together in one of the two accounts of what is on its way."""
+
+
+def check(*, step_size: float = cases.STEP_SIZE, max_tosses: int = cases.MAX_TOSSES) -> list[Check]:
+    """Every setting, on gradients that are not linear.
+
+    Args:
+        step_size: α > 0.
+        max_tosses: coins of one run.
+    """
+    names = ("rational",)
+    exact = cases.exact(names, step_size=step_size, max_tosses=max_tosses)
+    dropping = cases.dropping(names, step_size=step_size, max_tosses=max_tosses)
+    return [_judge(case) for found in (exact, dropping) for case in found]
+
+
+def control() -> list[Check]:
+    """α applied twice in a memory, a step not accounted for, an averaging that loses mass, the wrong divisor."""
+    bugs: dict[str, tuple[str, Callable[[Algorithm], Algorithm]]] = {
+        "α applied twice in the memory": (lacks.UNSENT, partial(planted.scaled_memories, factor=cases.STEP_SIZE)),
+        "error feedback with flipped sign": (lacks.UNSENT, planted.flipped_memories),
+        "views one step older than declared": (lacks.LATE, planted.older_views),
+        "an averaging whose weights sum to 0.9": (lacks.UNMIXED, partial(planted.scaled_local_params, factor=0.9)),
+    }
+    planted_cases = {
+        bug: cases.planted_run(plant, cases.first_setting(partial(_lacks_only, reason)), "rational", bug=bug)
+        for bug, (reason, plant) in bugs.items()
+    }
+    planted_cases["divisor |I_t|"] = next(cases.dropping(("rational",), divisor="present"))
+    return [record.planted(_judge(case), bug) for bug, case in planted_cases.items()]
+
+
+def _lacks_only(reason: str, algorithm: Algorithm) -> bool:
+    return lacks.of(algorithm) == {reason}
+
+
+def _judge(case: Case) -> Check:
+    assumed = [hypotheses.is_plain(case.trajectory, case.step_size), _has_account(case)]
+    return case.judge(ID, "at every step", "equality", assumed, _compare)
+
+
+def _has_account(case: Case) -> Hypothesis:
+    reasons = lacks.of(case.algorithm)
+    holds = any(reasons <= account for account in ACCOUNTS)
+    return hypotheses.is_declared("account of what is pending", holds, f"views lack what is {sorted(reasons)}")
+
+
+def _compare(case: Case) -> Comparison:
+    run = case.trajectory
+    generated = run.generated(case.step_size)
+    is_own = lacks.UNMIXED in lacks.of(case.algorithm)
+    found = _of_own_parameters(run) if is_own else _of_messages(run, generated)
+    return statistics.equal(
+        np.broadcast_to(generated[:, :-1, None], found.shape), found, scale=run.scale, axes=("run", "t", "i")
+    )
+
+
+def _of_messages(run: Trajectory, generated: np.ndarray) -> np.ndarray:
+    """[S, T, k, d]. The view, the messages sent since it was read, and the memories."""
+    held = np.zeros_like(generated[:, :-1])
+    if run.memories is not None:
+        held = run.memories.sum(axis=2) / run.num_active
+    steps, runs = np.arange(run.num_steps)[None, :, None], np.arange(run.num_runs)[:, None, None]
+    read = steps - run.staleness
+    sent = generated[:, :-1] - held
+    pending = sent[:, :, None] - sent[runs, read]
+    return run.views + pending + held[:, :, None]
+
+
+def _of_own_parameters(run: Trajectory) -> np.ndarray:
+    """[S, T, n, d]. Each worker's parameters, and what averaging would bring to it."""
+    assert run.local_params is not None
+    applied = run.local_params
+    pending = (applied[:, :, None] - applied[:, :, :, None]).mean(axis=3)
+    return applied + pending

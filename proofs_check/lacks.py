@@ -1,0 +1,49 @@
+"""What the views of a variant lack of the global parameters, read off its state: which statements are meant for it.
+
+A view is formed from the state. So whatever makes it differ from x_t is kept there, in parameter units, in a field
+whose name is a word of the notation and says the reason:
+
+    history, snapshots      "late"      a view is the global parameters of `Info.staleness` steps ago, whole
+    memories                "unsent"    what a compressor held back, [n, ...]
+    local_params            "unmixed"   each worker has its own parameters, [n, ...], and x_t is their mean
+
+A statement is meant for the variants whose reasons are the ones it speaks of, all of them and no other. A field of
+parameters that is not listed is a reason of its own: no statement that knows nothing of it is tried.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from elastic_jax.base import Algorithm
+
+LATE, UNSENT, UNMIXED = "late", "unsent", "unmixed"
+
+REASONS: Mapping[str, str] = {"history": LATE, "snapshots": LATE, "memories": UNSENT, "local_params": UNMIXED}
+"""{field of a state: why views differ from x_t}."""
+
+OTHERS = frozenset({"params", "opt_state", "opt_states"})
+"""Fields with parameters in them that are no reason: what all workers read, and optimisers."""
+
+_NUM_COORDINATES = 7
+"""Of the parameters whose axis is looked for; a number that no other axis of a state has by chance."""
+
+
+@functools.cache
+def of(algorithm: Algorithm) -> frozenset[str]:
+    """Why views differ from x_t; empty where they never do. Only shapes are looked at, nothing is computed."""
+    state = jax.eval_shape(algorithm.init, jax.random.key(0), jnp.zeros(_NUM_COORDINATES))
+    holders = {name for name, value in state._asdict().items() if _holds_parameters(value)}
+    return frozenset(REASONS.get(name, name) for name in holders - OTHERS)
+
+
+def _holds_parameters(value: Any) -> bool:
+    return any(
+        jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.shape[-1:] == (_NUM_COORDINATES,)
+        for leaf in jax.tree.leaves(value)
+    )
