@@ -7,7 +7,7 @@ CONSTRAINTS ?= constraints.txt
 DATA_ROOT ?= $(or $(ELASTIC_JAX_DATA),$(HOME)/.cache/elastic_jax)
 ARGS ?=
 
-.PHONY: help install demo test lint types prove bench data test-data docs clean
+.PHONY: help install demo test test-slow lint types prove bench data test-data docs clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ demo: install  ## the main job: train a CNN on real digits with each family of m
 
 test: install  ## all tests that need no download
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m 'not realdata and not slow' $(ARGS)
+
+test-slow: install  ## tests that kill processes and wait for them
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m 'slow and not realdata' $(ARGS)
 
 lint: install  ## style and imports
 	$(BIN)/ruff check .

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -398,58 +394,6 @@ def _send_when_there(path: Path, number: signal.Signals) -> None:
     while not path.exists():
         time.sleep(0.01)
     os.kill(os.getpid(), number)
-
-
-VICTIM = """
-    import sys
-    import jax
-    jax.config.update("jax_enable_x64", True)
-    sys.path.insert(0, sys.argv[1])
-    import test_run
-    result = test_run.start(
-        test_run.build(test_run.local_sgd), 600, run_dir=sys.argv[2], checkpoint_every=10, chunk=5
-    )
-    test_run.np.save(sys.argv[3], result.params["w"])
-"""
-
-
-def test_a_run_survives_being_killed(tmp_path: Path, local: base.Algorithm) -> None:
-    """SIGKILL at any moment, several times; in the end parameters and metrics are those of a run left in peace."""
-    folder, final = tmp_path / "run", tmp_path / "final.npy"
-    command = [sys.executable, "-c", textwrap.dedent(VICTIM), str(Path(__file__).parent), str(folder), str(final)]
-    moments = random.Random(os.getpid())
-    reached = []
-    for _ in range(3):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        _wait_for_news(folder / "metrics.csv", process)
-        time.sleep(moments.uniform(0.0, 0.7))
-        process.kill()
-        process.wait()
-        reached.append(
-            max((int(p.name) for p in (folder / "checkpoints").glob("[0-9]*") if p.name.isdigit()), default=0)
-        )
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, timeout=PATIENCE)
-    assert reached[0] < 600, "the process was not killed in time to show anything"
-    whole = start(local, 600)
-    np.testing.assert_array_equal(np.load(final), whole.params["w"])
-    again = start(local, 600, run_dir=folder)
-    assert_same_tree(again.history, whole.history)
-    assert not list((folder / "checkpoints").glob("*tmp*"))
-
-
-PATIENCE = 300
-"""Seconds after which a process that says nothing has hung."""
-
-
-def _wait_for_news(path: Path, process: subprocess.Popen[bytes]) -> None:
-    """Until the process has written to the file, or ended."""
-    size = path.stat().st_size if path.exists() else 0
-    is_same = True
-    begin = time.monotonic()
-    while process.poll() is None and is_same:
-        assert time.monotonic() - begin < PATIENCE, "the process hangs"
-        time.sleep(0.02)
-        is_same = (path.stat().st_size if path.exists() else 0) == size
 
 
 def test_a_mesh_takes_one_compilation_and_the_same_steps(
