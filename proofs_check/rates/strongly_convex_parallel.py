@@ -29,8 +29,8 @@ Why
 Source
     Nadiradze et al., Elastic Consistency, AAAI 2021, arXiv 2001.05918, the strongly convex theorem for
     parallel steps, α = 2 (log T + log n) / (c T); "paper per step" is a recursion from which it follows.
-    Departure: with 12 and 48, which we read there, in the place of 4 and 32 the final form is weaker and follows
-    from the one checked here; those constants are not claimed. The other forms are sharper.
+    Departure: the constants of the final form, 1, 16, 4 and 32, are those of the proof above. The paper's are not
+    claimed; where they are larger, as 12 and 48 for 4 and 32, its form follows. The other forms are sharper.
 """
 
 from __future__ import annotations
