@@ -9,11 +9,14 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
@@ -99,6 +102,86 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     return value
 
 
+def integers(name: str, value: Any, *, low: int) -> tuple[int, ...]:
+    """`value`, a list or a tuple, as a tuple of ints >= low; raises `TypeError` or `ValueError`."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(
+            f"{name} = {value!r} is a {type(value).__name__}; it must be a list or a tuple of integers >= {low}"
+        )
+    return tuple(integer(f"{name}[{place}]", each, low=low) for place, each in enumerate(value))
+
+
+def mapping(name: str, value: Any, hint: str) -> dict[str, Any]:
+    """`value`, a mapping, as a dict, or {} for None; `hint` says what it maps to what."""
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; it must be a mapping {hint}")
+    return dict(value or {})
+
+
+def folder(name: str, value: Any) -> Path:
+    """`value` as the path of a folder, which need not exist."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; it must be the path of a folder")
+    if os.path.exists(value) and not os.path.isdir(value):
+        raise ValueError(f"{name} = {value!r} is a file; it must be the path of a folder")
+    return Path(value)
+
+
+def arrays(name: str, tree: Any) -> Any:
+    """`tree`, each leaf of which must be a number, or an array of numbers, that JAX can hold."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        kind = _dtype(leaf)
+        is_number = jnp.issubdtype(kind, jnp.number) and kind not in (np.longdouble, np.clongdouble)
+        if not (is_number or kind == np.bool_ or jnp.issubdtype(kind, jax.dtypes.prng_key)):
+            where = name + jax.tree_util.keystr(path)
+            raise TypeError(f"{where} is {describe(leaf)}; it must be an array of numbers or booleans")
+    return tree
+
+
+def array(name: str, value: Any) -> np.ndarray:
+    """`value` as a numpy array of numbers or booleans: an array, or nested lists of equal lengths."""
+    try:
+        return arrays(name, np.asarray(value))
+    except ValueError as error:
+        raise ValueError(f"{name} = {describe(value)} makes no array: {error}") from error
+
+
+def floats(name: str, value: Any, shape: tuple[int, ...]) -> Any:
+    """`value`, which must be a floating-point array of this shape."""
+    is_array = jax.tree_util.all_leaves([value]) and jnp.issubdtype(_dtype(value), jnp.floating)
+    if not is_array or np.shape(value) != shape:
+        raise TypeError(f"{name} = {describe(value)}; it must be a float{list(shape)}")
+    return value
+
+
+def pair(name: str, value: Any, kind: str) -> tuple[Any, Any]:
+    """`value`, which must be a tuple of two; `kind` names them."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise TypeError(f"{name} = {describe(value)}; it must be a pair {kind}")
+    return value
+
+
+def like(name: str, tree: Any, template: Any, what: str, *, has_dtypes: bool = True) -> Any:
+    """`tree`, which must have the structure of `template`, called `what`, and its leaves their shapes and dtypes.
+
+    Asked of tracers it costs nothing when the program runs. `template` may have `jax.ShapeDtypeStruct`s.
+    """
+    form: Callable[[Any], Any] = describe if has_dtypes else np.shape
+    given, wanted = (
+        {jax.tree_util.keystr(path): form(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(each)[0]}
+        for each in (tree, template)
+    )
+    for where in [*wanted, *given]:
+        if given.get(where) != wanted.get(where):
+            found = given.get(where, "missing") if where else describe(tree)
+            needed = wanted.get(where, "absent") if where else describe(template)
+            raise TypeError(f"{name}{where} is {found}; it must be {needed}, as {what}{where}")
+    structure, needed = jax.tree.structure(tree), jax.tree.structure(template)
+    if structure != needed:
+        raise TypeError(f"{name} is a {structure}; it must be a {needed}, as {what}")
+    return tree
+
+
 def float_params(name: str, params: Any) -> Any:
     """`params` as a tree of JAX arrays of its own memory; every leaf must be a floating-point array.
 
@@ -106,13 +189,11 @@ def float_params(name: str, params: Any) -> Any:
     """
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
     if not leaves:
-        raise ValueError(f"{name} has no leaves; it must be a floating-point array or a tree of them")
+        raise ValueError(f"{name} = {params!r} has no leaves; it must be a floating-point array or a tree of them")
     for path, leaf in leaves:
-        where = name + jax.tree_util.keystr(path)
-        if not hasattr(leaf, "dtype") and not isinstance(leaf, float):
-            raise TypeError(f"{where} is a {type(leaf).__name__}; it must be a floating-point array")
-        if hasattr(leaf, "dtype") and not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"{where} has dtype {leaf.dtype}; it must be a floating-point array")
+        if _dtype(leaf) == np.longdouble or not jnp.issubdtype(_dtype(leaf), jnp.floating):
+            where = name + jax.tree_util.keystr(path)
+            raise TypeError(f"{where} = {describe(leaf)}; it must be a floating-point array")
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)
 
 
@@ -121,3 +202,32 @@ def keys(name: str, value: Any) -> None:
     is_key = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
     if not is_key or value.shape not in ((), (2,)):
         raise TypeError(f"{name} = {value!r} must be a typed key, jax.random.key(0), or two of them stacked, key[2]")
+
+
+def describe(tree: Any) -> str:
+    """The shapes of a tree in a few words: 'float64[3]', "{'w': float64[3]}", 'the str 'a''."""
+    if not jax.tree_util.all_leaves([tree]):
+        told = str(jax.tree.map(lambda leaf: _Word(describe(leaf)), tree))
+        return told if len(told) <= MOST_TOLD else told[:MOST_TOLD] + "..."
+    if isinstance(_dtype(tree), np.dtype) and _dtype(tree).kind in "OUS" and not hasattr(tree, "shape"):
+        return f"the {type(tree).__name__} {tree!r}"
+    return f"{_dtype(tree)}{list(np.shape(tree))}"
+
+
+MOST_TOLD = 300
+"""Characters of a tree that an error shows."""
+
+
+class _Word(str):
+    """A string that is printed without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _dtype(leaf: Any) -> Any:
+    """The dtype that a leaf has, or would have as an array; `object` where it can be none."""
+    if hasattr(leaf, "dtype"):
+        return leaf.dtype
+    is_scalar = isinstance(leaf, (bool, int, float, complex))
+    return jnp.result_type(leaf) if is_scalar else np.asarray(leaf).dtype

@@ -64,6 +64,7 @@ A complete small variant, SGD on one worker whose gradient is one step old:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
@@ -107,7 +108,7 @@ class Oracle(Protocol):
 
         Returns:
             losses float[k] (0 where the oracle knows none, NaN where the gradient is not finite) and
-            grads [k, ...].
+            grads [k, ...], in structure, shapes and dtypes as the views.
         """
 
 
@@ -264,6 +265,28 @@ def info(
         elapsed=jnp.asarray(elapsed, jnp.float32),
         losses=losses,
     )
+
+
+def check_oracle(oracle: Any) -> Oracle:
+    """`oracle`, which is asked while it is traced whether what it returns fits its views: that costs no step anything.
+
+    Raises:
+        TypeError: at once where it is no function, later where what it returns is not (float[k], like the views).
+    """
+    function = arguments.function("oracle", oracle, "(keys, views, data, workers) -> (losses, grads)")
+    return partial(_checked, oracle=function)
+
+
+def oracle_of(algorithm: Algorithm) -> Oracle | None:
+    """The oracle that `build` was given; None where the step is bound to none."""
+    oracle = getattr(algorithm.step, "keywords", {}).get("oracle")
+    return oracle.keywords["oracle"] if isinstance(oracle, partial) and oracle.func is _checked else oracle
+
+
+def _checked(keys: Array, views: PyTree, data: PyTree, workers: Array, /, *, oracle: Oracle) -> tuple[Array, PyTree]:
+    result = oracle(keys, views, data, workers)
+    losses, grads = arguments.pair("oracle(keys, views, data, workers)", result, "(losses, grads)")
+    return arguments.floats("losses", losses, workers.shape), arguments.like("grads", grads, views, "views")
 
 
 def make_optimizer(

@@ -109,10 +109,11 @@ def shardings(state: PyTree, mesh: Mesh) -> PyTree:
         fields annotated `Stacked` are split on their first axis, everything else is on all devices.
 
     Raises:
+        TypeError: naming a leaf that is no array of numbers.
         ValueError: naming a field whose first axis the devices do not divide, and both numbers.
     """
     check_mesh("mesh", mesh)
-    return _shardings(state, mesh, type(state).__name__)
+    return _shardings(arguments.arrays("state", state), mesh, type(state).__name__)
 
 
 def place(state: PyTree, mesh: Mesh) -> PyTree:
@@ -126,7 +127,7 @@ def place(state: PyTree, mesh: Mesh) -> PyTree:
         the same values in memory of their own, so that donating them leaves `state` alone.
 
     Raises:
-        ValueError: as `shardings`.
+        TypeError, ValueError: as `shardings`.
     """
     return jax.tree.map(_put, state, shardings(state, mesh))
 
@@ -135,16 +136,18 @@ def place_data(data: PyTree, mesh: Mesh) -> PyTree:
     """Data whose leaves are [n, ...] (as in `base.Shards`), split over the devices of a mesh by worker.
 
     Raises:
-        ValueError: naming a leaf whose first axis the devices do not divide, and both numbers.
+        TypeError, ValueError: naming a leaf that is no array of numbers, or whose first axis the devices do not
+            divide, and both numbers.
     """
     check_mesh("mesh", mesh)
-    return jax.tree.map(_put, data, _split(data, mesh, "data"))
+    return jax.tree.map(_put, data, _split(arguments.arrays("data", data), mesh, "data"))
 
 
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     """A tree (a key, a set of parameters) on every device of a mesh."""
     check_mesh("mesh", mesh)
-    return jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda leaf: _put(leaf, everywhere), arguments.arrays("tree", tree))
 
 
 def gather(tree: PyTree) -> PyTree:
@@ -152,7 +155,7 @@ def gather(tree: PyTree) -> PyTree:
 
     In several processes all must call this, since they send each other their parts.
     """
-    return jax.tree.map(_read, tree)
+    return jax.tree.map(_read, arguments.arrays("tree", tree))
 
 
 def _shardings(tree: PyTree, mesh: Mesh, name: str) -> PyTree:

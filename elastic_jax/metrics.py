@@ -66,9 +66,15 @@ class Metric(NamedTuple):
 
 def metric(measure: Measure | Total, every: int) -> Metric:
     """A metric of one's own, checked: `metrics.metric(lambda moment: ..., 10)`."""
-    if not isinstance(measure, Total):
-        arguments.function("measure", measure, "of a metrics.Moment")
-    return Metric(measure, arguments.integer("every", every, low=1, high=2**31 - 1))
+    return Metric(check_measure("measure", measure), arguments.integer("every", every, low=1, high=2**31 - 1))
+
+
+def check_measure(name: str, measure: Any) -> Measure | Total:
+    """`measure`, a function of a `Moment` or a `Total` of one; raises `TypeError` for anything else."""
+    if isinstance(measure, Total):
+        arguments.function(f"{name}.per_step", measure.per_step, "of a metrics.Moment")
+        return measure
+    return arguments.function(name, measure, "of a metrics.Moment")
 
 
 def loss(every: int) -> Metric:
@@ -113,17 +119,17 @@ def total_seconds(every: int) -> Metric:
 
 def objective(problem: Problem, every: int) -> Metric:
     """float[]: f(x_t), exactly, on all training data."""
-    return metric(partial(_objective, problem=problem), every)
+    return metric(partial(_objective, problem=_check_problem(problem)), every)
 
 
 def grad_norm_sq(problem: Problem, every: int) -> Metric:
     """float[], gradient units squared: ‖∇f(x_t)‖², on all training data."""
-    return metric(partial(_grad_norm_sq, problem=problem), every)
+    return metric(partial(_grad_norm_sq, problem=_check_problem(problem)), every)
 
 
 def evaluate(problem: Problem, every: int) -> Metric:
     """{name: float[]}: `problem.evaluate(x_t)`, on held-out data."""
-    return metric(partial(_evaluate, problem=problem), every)
+    return metric(partial(_evaluate, problem=_check_problem(problem)), every)
 
 
 def promised_state_bytes(algorithm: Algorithm, params: Params) -> int:
@@ -134,8 +140,11 @@ def promised_state_bytes(algorithm: Algorithm, params: Params) -> int:
     divide (//), call `min` and `max`, and compare.
 
     Raises:
+        TypeError: for what is no algorithm, or no parameters.
         ValueError: if there is no such sentence, or it holds anything else.
     """
+    arguments.instance("algorithm", algorithm, Algorithm, "made by a variant's build")
+    arguments.arrays("params", params)
     module = sys.modules[algorithm.step.func.__module__]  # type: ignore[attr-defined]
     found = re.search(r"Bytes: (.+?)\.(?:\s|$)", module.State.__doc__ or "", re.DOTALL)
     if found is None:
@@ -150,6 +159,10 @@ def promised_state_bytes(algorithm: Algorithm, params: Params) -> int:
         "O": stacked.num_bytes(opt_state),
     }
     return int(_evaluate_formula(ast.parse(" ".join(found[1].split()), mode="eval").body, names))
+
+
+def _check_problem(problem: Any) -> Problem:
+    return arguments.instance("problem", problem, Problem, "e.g. problems.quadratic.build(num_workers=4)")
 
 
 def _loss(moment: Moment) -> Array:

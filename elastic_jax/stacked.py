@@ -16,16 +16,20 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
+from elastic_jax import arguments
+
 PyTree = Any
 
 
 def add(first: PyTree, second: PyTree) -> PyTree:
     """First + second, leaf by leaf; the leaves keep the dtype of `first`."""
+    arguments.like("second", second, first, "first", has_dtypes=False)
     return jax.tree.map(lambda a, b: a + b.astype(a.dtype), first, second)
 
 
 def subtract(first: PyTree, second: PyTree) -> PyTree:
     """First - second, leaf by leaf."""
+    arguments.like("second", second, first, "first", has_dtypes=False)
     return jax.tree.map(jnp.subtract, first, second)
 
 
@@ -36,7 +40,9 @@ def scale(factor: float | Array, tree: PyTree) -> PyTree:
 
 def broadcast(tree: PyTree, num_workers: int) -> PyTree:
     """One set of parameters, once for every worker: [...] -> [n, ...]."""
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_workers, *leaf.shape)), tree)
+    num_workers = arguments.integer("num_workers", num_workers, low=1)
+    arguments.arrays("tree", tree)
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_workers, *jnp.shape(leaf))), tree)
 
 
 def weighted_sum(weights: Array, rows: PyTree) -> PyTree:
@@ -97,6 +103,7 @@ def worker_keys(key: Array, workers: Array) -> Array:
 
 def vdot(first: PyTree, second: PyTree) -> Array:
     """⟨first, second⟩ over all leaves."""
+    arguments.like("second", second, first, "first", has_dtypes=False)
     products = jax.tree.map(lambda a, b: jnp.vdot(a, b, precision=lax.Precision.HIGHEST), first, second)
     return _total(jax.tree.leaves(products))
 

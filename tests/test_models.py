@@ -221,7 +221,7 @@ def test_a_residual_block_without_its_convolutions_is_its_shortcut(key):
         (resnet.build, {"depth": 21}, "depth = 21 .* 6 k"),
         (wide_resnet.build, {"depth": 20}, "depth = 20 .* 6 j"),
         (cnn.build, {"norm": "grup"}, "did you mean 'group'"),
-        (mlp.build, {"widths": (3, 0)}, "widths = 0"),
+        (mlp.build, {"widths": (3, 0)}, r"widths\[1\] = 0"),
         (mlp.build, {"dataset": CIFAR._replace(num_classes=0)}, "num_classes = 0"),
         (transformer.build, {"width": 10, "num_heads": 4}, "multiple of num_heads = 4"),
         (transformer.build, {"dataset": CIFAR}, "train_inputs has shape"),

@@ -111,8 +111,13 @@ def test_every_strategy_is_a_loop_over_workers(options, dtype):
 
 
 def tell(params: Any, batch: Any, key: Any) -> Any:
-    """The "gradient" is the batch itself; the loss holds the key."""
-    return jax.random.key_data(key), batch + jnp.zeros_like(batch) * params
+    """The "gradient" is the batch itself, and the key."""
+    return jnp.zeros(()), {"batch": batch, "key": jax.random.key_data(key).astype(params["key"].dtype)}
+
+
+def telling_views(*batch: int, num_words: int = 1) -> Any:
+    """Parameters into which a batch and a key of so many words fit."""
+    return {"batch": jnp.zeros((NUM_WORKERS, *batch)), "key": jnp.zeros((NUM_WORKERS, num_words))}
 
 
 def telling_data(sizes: Any = (2, 3, 4, 5, 5, 4, 3, 2)) -> base.Shards:
@@ -125,17 +130,17 @@ def telling_data(sizes: Any = (2, 3, 4, 5, 5, 4, 3, 2)) -> base.Shards:
 @pytest.fixture(scope="module")
 def told() -> Any:
     oracle = oracles.from_value_and_grad(tell, batch_size=2, takes_key=True, strategy="vmap")
-    return call(oracle, jnp.zeros(NUM_WORKERS), telling_data())
+    return call(oracle, telling_views(2), telling_data())
 
 
 @ALL_OPTIONS
 def test_a_batch_comes_from_the_workers_own_shard(options, told):
     """Worker i draws examples of shard i, real ones, the same under every strategy; exactly."""
     oracle = build(oracles.from_value_and_grad, tell, options, batch_size=2, takes_key=True)
-    found = call(oracle, jnp.zeros(NUM_WORKERS), telling_data())
+    found = call(oracle, telling_views(2), telling_data())
     sizes = np.asarray(telling_data().sizes)
     for name, active in ACTIVE.items():
-        batches = found[name][1]
+        batches = found[name][1]["batch"]
         assert (batches // 100).tolist() == [[worker] * 2 for worker in active]
         assert np.all(batches % 100 < sizes[list(active)][:, None])
     assert jax.tree.all(jax.tree.map(np.array_equal, found, told))
@@ -153,7 +158,8 @@ def test_draws_are_uniform_and_with_replacement(key):
     """Every example of the shard equally often; chi-squared at its 1 - 1e-6 quantile, 4 degrees."""
     oracle = oracles.from_value_and_grad(tell, batch_size=5, takes_key=True)
     data = telling_data((5,) * NUM_WORKERS)
-    draw = quick_jit(lambda keys: oracle(keys, jnp.zeros(NUM_WORKERS), data, jnp.arange(NUM_WORKERS))[1])
+    views = telling_views(5, num_words=2)
+    draw = quick_jit(lambda keys: oracle(keys, views, data, jnp.arange(NUM_WORKERS))[1]["batch"])
     batches = np.asarray(jax.vmap(draw)(jax.random.split(key, (500, NUM_WORKERS))))
     for worker in range(NUM_WORKERS):
         counts = np.bincount(batches[:, worker].astype(int).ravel() % 100, minlength=5)
@@ -165,12 +171,14 @@ def test_draws_are_uniform_and_with_replacement(key):
 
 def test_the_functions_key_is_not_the_one_that_drew_the_batch(key):
     """Without a batch the function has the worker's key; with one, another, each worker its own."""
-    keys, views, workers = jax.random.split(key, NUM_WORKERS), jnp.zeros(NUM_WORKERS), jnp.arange(NUM_WORKERS)
+    keys, workers = jax.random.split(key, NUM_WORKERS), jnp.arange(NUM_WORKERS)
     given = jax.random.key_data(keys)
-    whole = oracles.from_value_and_grad(tell, takes_key=True)(keys, views, jnp.zeros(NUM_WORKERS), workers)[0]
-    assert np.array_equal(whole, given)
+    oracle = oracles.from_value_and_grad(tell, takes_key=True)
+    _, whole = oracle(keys, telling_views(num_words=2), jnp.zeros(NUM_WORKERS), workers)
+    assert np.array_equal(whole["key"], given)
     oracle = oracles.from_value_and_grad(tell, batch_size=2, takes_key=True)
-    drawn, batches = quick_jit(oracle)(keys, views, telling_data(), workers)
+    _, found = quick_jit(oracle)(keys, telling_views(2, num_words=2), telling_data(), workers)
+    drawn, batches = found["key"].astype(jnp.uint32), found["batch"]
     seen = {tuple(row) for row in np.concatenate([drawn, given]).tolist()}
     assert len(seen) == 2 * NUM_WORKERS
     again = quick_jit(jax.vmap(lambda key, size: jax.random.randint(key, (2,), 0, size, dtype=jnp.int32)))
@@ -251,7 +259,8 @@ def test_only_the_rows_of_the_batch_are_read(options):
     for active in ACTIVE.values():
         k = len(active)
         keys = jax.random.split(jax.random.key(0), k)
-        jaxpr = jax.make_jaxpr(oracle)(keys, jnp.zeros(k), shards, jnp.array(active, jnp.int32))
+        views = jax.tree.map(lambda leaf, k=k: leaf[:k], telling_views(2, 3, num_words=2))
+        jaxpr = jax.make_jaxpr(oracle)(keys, views, shards, jnp.array(active, jnp.int32))
         sizes = [
             out.aval.size
             for each in strategies._equations(jaxpr.jaxpr)
@@ -432,11 +441,8 @@ def test_an_oracle_prints_what_it_is():
     oracle = oracles.from_loss(matrix_loss, batch_size=3, strategy="map")
     assert "matrix_loss" in repr(oracle)
     described = descriptions.as_data(oracle)
-    assert (described["value_and_grad"], described["batch_size"], described["strategy"]) == (
-        "matrix_loss",
-        3,
-        "map",
-    )
+    assert described["value_and_grad"]["loss"] == "matrix_loss"
+    assert (described["batch_size"], described["strategy"]) == (3, "map")
     assert "elementwise_loss" in repr(oracles.from_grad(elementwise_loss))
 
 

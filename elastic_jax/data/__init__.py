@@ -5,16 +5,18 @@ oracles that draw their own mini-batches; `batches` feeds it from the host, a ba
 `grain_batches` does so for a source of examples that does not fit in memory.
 """
 
-from elastic_jax.data.dataset import Dataset
+from elastic_jax.data.dataset import Dataset, check
 from elastic_jax.data.feeding import batches, grain_batches
 from elastic_jax.data.fetching import fetch, fetched
 from elastic_jax.data.libsvm import load_path as load_libsvm
 from elastic_jax.data.loading import load, names
-from elastic_jax.data.splits import partition, shard
+from elastic_jax.data.splits import check_batch_size, partition, shard
 
 __all__ = [
     "Dataset",
     "batches",
+    "check",
+    "check_batch_size",
     "fetch",
     "fetched",
     "grain_batches",

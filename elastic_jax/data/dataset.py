@@ -6,9 +6,11 @@ import os
 import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from elastic_jax import arguments
 
 ROOT_VARIABLE = "ELASTIC_JAX_DATA"
 """The environment variable that names the folder of data sets."""
@@ -28,6 +30,25 @@ class Dataset(NamedTuple):
     """As `train_targets`, first axis k."""
     num_classes: int
     """Number of labels; 0 for regression."""
+
+
+def check(dataset: Any) -> Dataset:
+    """`dataset`, whose parts must be arrays of numbers with one target for each input; raises if it is none."""
+    arguments.instance("dataset", dataset, Dataset, 'e.g. data.load("digits")')
+    arguments.integer("dataset.num_classes", dataset.num_classes, low=0)
+    for part, fewest in (("train", 1), ("test", 0)):
+        inputs, targets = (
+            arguments.instance(f"dataset.{field}", getattr(dataset, field), np.ndarray, "numpy.asarray makes one")
+            for field in (f"{part}_inputs", f"{part}_targets")
+        )
+        arguments.arrays(f"dataset.{part}_inputs", inputs)
+        arguments.arrays(f"dataset.{part}_targets", targets)
+        if not inputs.ndim or inputs.shape[:1] != targets.shape[:1] or len(inputs) < fewest:
+            raise ValueError(
+                f"dataset.{part}_inputs has shape {list(inputs.shape)} and its targets {list(targets.shape)}; "
+                f"both must be [m, ...] with the same m >= {fewest}"
+            )
+    return dataset
 
 
 def default_root(root: str | os.PathLike[str] | None = None) -> Path:

@@ -129,10 +129,10 @@ def partition(
 
 
 def count(examples: PyTree) -> int:
-    """m: the first axis that all leaves of `examples` share; raises `ValueError` where they do not."""
+    """m: the first axis that all leaves of `examples`, arrays of numbers, share; raises where they do not."""
     shapes = {
         "examples" + jax.tree_util.keystr(path): np.shape(leaf)
-        for path, leaf in jax.tree_util.tree_flatten_with_path(examples)[0]
+        for path, leaf in jax.tree_util.tree_flatten_with_path(arguments.arrays("examples", examples))[0]
     }
     lengths = {shape[0] if shape else 0 for shape in shapes.values()}
     if len(lengths) != 1 or 0 in lengths:
@@ -141,10 +141,15 @@ def count(examples: PyTree) -> int:
     return lengths.pop()
 
 
+def check_batch_size(batch_size: Any, num_examples: int, num_workers: int) -> int:
+    """`batch_size`, the `min_size` of its shards, which must be in [1, m/n]."""
+    return arguments.integer("batch_size", batch_size, low=1, high=max(1, num_examples // num_workers))
+
+
 def _labels(labels: Any, num_examples: int, split: str) -> np.ndarray:
     if labels is None:
         raise ValueError(f"labels = None with split = {split!r}; it must be the integer label of each example")
-    label = np.asarray(labels)
+    label = arguments.array("labels", labels)
     if label.shape != (num_examples,) or not np.issubdtype(label.dtype, np.integer):
         raise ValueError(
             f"labels has shape {list(label.shape)} and dtype {label.dtype}; it must be integers of shape "

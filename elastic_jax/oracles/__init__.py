@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from elastic_jax import arguments, devices
 from elastic_jax.base import Oracle, Params, PyTree
-from elastic_jax.oracles import batches, strategies
+from elastic_jax.oracles import batches, one_worker, strategies
 
 
 def from_loss(
@@ -54,7 +54,8 @@ def from_loss(
 
     Raises:
         TypeError, ValueError: naming the argument, its value and its range. Where they concern the data (a
-            batch larger than the smallest shard, n no multiple of the devices), when the oracle is called.
+            batch larger than the smallest shard, n no multiple of the devices) or what the function returns, when
+            the oracle is called: while tracing, before anything is compiled.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -64,7 +65,7 @@ def from_loss(
         [[-1.0], [-3.0]]
     """
     arguments.function("loss", loss, "(params, batch) -> float[]")
-    return _build(jax.value_and_grad(loss), batch_size, takes_key, strategy, chunk, mesh)
+    return _build(partial(one_worker.from_loss, loss=loss), batch_size, takes_key, strategy, chunk, mesh)
 
 
 def from_value_and_grad(
@@ -90,7 +91,8 @@ def from_value_and_grad(
         TypeError, ValueError: as `from_loss`.
     """
     arguments.function("value_and_grad", value_and_grad, "(params, batch) -> (loss, grad)")
-    return _build(value_and_grad, batch_size, takes_key, strategy, chunk, mesh)
+    checked = partial(one_worker.from_value_and_grad, value_and_grad=value_and_grad)
+    return _build(checked, batch_size, takes_key, strategy, chunk, mesh)
 
 
 def from_grad(
@@ -116,7 +118,23 @@ def from_grad(
         TypeError, ValueError: as `from_loss`.
     """
     arguments.function("grad", grad, "(params, batch) -> gradient")
-    return _build(partial(_with_zero_loss, grad), batch_size, takes_key, strategy, chunk, mesh)
+    return _build(partial(one_worker.from_grad, grad=grad), batch_size, takes_key, strategy, chunk, mesh)
+
+
+def check_data(oracle: Any, data: PyTree, num_workers: int) -> None:
+    """Raise unless an oracle of this module can draw from `data`; any other knows by itself what it takes.
+
+    Args:
+        oracle: any oracle.
+        data: what the step is given, on the device.
+        num_workers: n >= 1, the workers there are, of whom an oracle sees only those that are active.
+
+    Raises:
+        TypeError, ValueError: leaves that are not [n, ...], no `base.Shards`, a batch larger than the smallest shard.
+    """
+    if _is_ours(oracle):
+        num_workers = arguments.integer("num_workers", num_workers, low=1)
+        batches.check(data, batch_size=oracle.keywords["batch_size"], num_workers=num_workers)
 
 
 class Choice(NamedTuple):
@@ -142,7 +160,7 @@ def chosen_strategy(oracle: Oracle, views: PyTree, data: PyTree) -> Choice | Non
             will do.
         data: what the step is given; again only shapes and dtypes matter.
     """
-    if not (isinstance(oracle, partial) and oracle.func is _evaluate):
+    if not _is_ours(oracle):
         return None
     bound = oracle.keywords
     k = jax.tree.leaves(views)[0].shape[0]
@@ -196,6 +214,10 @@ def _build(
     )
 
 
+def _is_ours(oracle: Any) -> TypeGuard[partial[Any]]:
+    return isinstance(oracle, partial) and oracle.func is _evaluate
+
+
 def _evaluate(
     keys: Array,
     views: PyTree,
@@ -238,17 +260,8 @@ def _num_devices(k: int, data: PyTree, strategy: str, mesh: Mesh | None) -> int:
     if mesh is None:
         return 1
     # without data nobody knows n; then any k that can be split evenly is
-    n = batches.num_workers(data)
+    n = batches.count_workers(data)
     if n is None:
         return mesh.size if k % mesh.size == 0 else 1
     devices.check_divisible("num_workers", n, mesh)
     return mesh.size if k == n else 1
-
-
-def _with_zero_loss(grad: Callable[..., Params], /, *args: Any) -> tuple[Array, Params]:
-    """A gradient with the loss 0, NaN where the gradient is not finite, so that divergence is found."""
-    gradient = grad(*args)
-    leaves = jax.tree.leaves(gradient)
-    is_finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]).all()
-    dtype = leaves[0].dtype
-    return jnp.where(is_finite, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype)), gradient

@@ -30,7 +30,7 @@ def draw(
     Returns:
         (batches,) or (batches, keys), all with leading axis k.
     """
-    if workers is not None and workers.shape[0] == num_workers(data):
+    if workers is not None and workers.shape[0] == count_workers(data):
         workers = None
     if batch_size is None:
         batches = data if workers is None else jax.tree.map(lambda leaf: _rows(leaf, workers), data)
@@ -46,13 +46,25 @@ def draw(
     return (batches,) if key_pairs is None else (batches, key_pairs[:, 1])
 
 
-def num_workers(data: PyTree) -> int | None:
+def check(data: PyTree, *, batch_size: int | None, num_workers: int) -> None:
+    """Raise unless `data` has rows, or shards, for `num_workers` workers; without leaves it is not looked at."""
+    found = count_workers(data)
+    if found not in (None, num_workers):
+        raise ValueError(
+            f"data = {arguments.describe(data)} is for {found} workers; it must be for num_workers = {num_workers}, "
+            "every leaf [num_workers, ...]"
+        )
+    if batch_size is not None:
+        _check_shards(data, batch_size)
+
+
+def count_workers(data: PyTree) -> int | None:
     """n, the rows that all leaves have; None if there are no leaves.
 
     Raises:
         ValueError: where leaves differ in their number of rows, or have none.
     """
-    rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
+    rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(arguments.arrays("data", data))}
     if len(rows) > 1 or () in rows:
         shapes = jax.tree.map(jnp.shape, data)
         raise ValueError(f"data has leaves of shapes {shapes}; every leaf must have the worker axis first, [n, ...]")
@@ -74,20 +86,26 @@ def _examples(leaf: Array, workers: Array | None, chosen: Array) -> Array:
 
 
 def _check_shards(data: PyTree, batch_size: int) -> Shards:
-    if not isinstance(data, Shards):  # told without the value, which may be gigabytes
-        raise TypeError(
-            f"data is a {type(data).__name__}; with a batch_size the oracle draws from a base.Shards: "
-            "examples [n, m, ...] and sizes int32[n]"
-        )
-    longest = min(jnp.shape(leaf)[1] for leaf in jax.tree.leaves(data.examples))
+    kind = "a base.Shards: examples [n, m, ...] and sizes int32[n]"
+    if not isinstance(data, Shards):  # told without the values, which may be gigabytes
+        raise TypeError(f"data is a {type(data).__name__}; with a batch_size the oracle draws from {kind}")
+    lengths = {jnp.shape(leaf)[1:2] for leaf in jax.tree.leaves(data.examples)}
+    is_counted = jnp.ndim(data.sizes) == 1 and jnp.issubdtype(data.sizes.dtype, jnp.integer)
+    if len(lengths) != 1 or () in lengths or not is_counted:
+        raise ValueError(f"data = {arguments.describe(data)}; it must be {kind}, every leaf with the same m")
+    longest = lengths.pop()[0]
     arguments.integer("batch_size", batch_size, low=1, high=longest)
     # under jit the sizes are not known, and of several processes none knows them all
     is_known = not isinstance(data.sizes, jax.core.Tracer) and getattr(data.sizes, "is_fully_addressable", True)
     if is_known and not isinstance(data.sizes, jax.ShapeDtypeStruct):
-        smallest = int(np.min(np.asarray(data.sizes)))
-        if batch_size > smallest:
+        sizes = np.asarray(data.sizes)
+        if sizes.min() < 1 or sizes.max() > longest:
             raise ValueError(
-                f"batch_size = {batch_size} is larger than the smallest shard, which holds {smallest} "
-                f"examples; it must be an integer in [1, {smallest}]"
+                f"data.sizes has sizes from {sizes.min()} to {sizes.max()}; they must be in [1, {longest}]"
+            )
+        if batch_size > sizes.min():
+            raise ValueError(
+                f"batch_size = {batch_size} is larger than the smallest shard, which holds {sizes.min()} "
+                f"examples; it must be an integer in [1, {sizes.min()}]"
             )
     return data

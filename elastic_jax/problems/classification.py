@@ -91,6 +91,7 @@ def from_module(
     dataset = check(dataset)
     arguments.instance("module", module, nn.Module, "a flax.linen module that maps inputs [b, ...] to logits")
     num_calibration = arguments.integer("num_calibration", num_calibration, low=1)
+    seed = arguments.integer("seed", seed, low=0)
     inputs = dataset.train_inputs
     mean, std = channel_moments(inputs)
     bound: dict[str, Any] = {"module": module, "mean": mean, "std": std}
@@ -123,11 +124,17 @@ def from_module(
 def check(dataset: data.Dataset | None) -> data.Dataset:
     """`dataset`, or the embedded digits for None; raises if it is no data set of classes."""
     dataset = data.load("digits") if dataset is None else dataset
-    arguments.instance("dataset", dataset, data.Dataset, 'e.g. data.load("digits")')
+    data.check(dataset)
     if dataset.num_classes < 2 or not np.issubdtype(dataset.train_targets.dtype, np.integer):
         raise ValueError(
             f"dataset = {dataset.name!r} has num_classes = {dataset.num_classes} and targets of dtype "
             f"{dataset.train_targets.dtype}; it must have integer targets of at least 2 classes"
+        )
+    labels = np.concatenate([dataset.train_targets, dataset.test_targets])
+    if labels.min() < 0 or labels.max() >= dataset.num_classes:
+        raise ValueError(
+            f"dataset = {dataset.name!r} has labels from {labels.min()} to {labels.max()}; they must be in "
+            f"[0, num_classes = {dataset.num_classes})"
         )
     return dataset
 

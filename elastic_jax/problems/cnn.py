@@ -82,7 +82,7 @@ def build(
     """
     dataset = classification.check(dataset)
     arguments.one_of("norm", norm, normalization.KINDS)
-    kernels = tuple(arguments.integer("channels", each, low=1) for each in channels)
+    kernels = arguments.integers("channels", channels, low=1)
     return classification.from_module(
         CNN(kernels, dataset.num_classes, norm),
         num_calibration=num_calibration,

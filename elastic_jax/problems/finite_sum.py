@@ -215,6 +215,7 @@ def row_norms_sq(features: np.ndarray) -> np.ndarray:
 
 def _given(dataset: Source, dtype: np.dtype[Any]) -> Examples:
     if isinstance(dataset, data.Dataset):
+        data.check(dataset)
         tests = None
         if len(dataset.test_inputs):
             tests = (jnp.asarray(_flattened(dataset.test_inputs, dtype)), jnp.asarray(dataset.test_targets))
@@ -223,7 +224,7 @@ def _given(dataset: Source, dtype: np.dtype[Any]) -> Examples:
     hint = 'e.g. data.load("digits"), or a pair (inputs [m, ...], targets [m])'
     if len(arguments.instance("dataset", dataset, tuple, hint)) != 2:
         raise ValueError(f"dataset = a tuple of {len(dataset)}; it must be a pair (inputs [m, ...], targets [m])")
-    inputs, targets = (np.asarray(part) for part in dataset)
+    inputs, targets = (arguments.array(f"dataset[{place}]", part) for place, part in enumerate(dataset))
     if not inputs.ndim or targets.shape != inputs.shape[:1] or not len(inputs):
         raise ValueError(
             f"dataset has inputs of shape {list(inputs.shape)} and targets of shape {list(targets.shape)}; they must "
@@ -237,6 +238,8 @@ def _given(dataset: Source, dtype: np.dtype[Any]) -> Examples:
 
 
 def _flattened(inputs: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    if not np.isfinite(inputs).all():
+        raise ValueError("dataset has inputs that are not finite; every one must be a finite number")
     scale = 255.0 if inputs.dtype == np.uint8 else 1.0
     return (inputs.reshape(len(inputs), -1) / scale).astype(dtype)
 

@@ -41,7 +41,7 @@ def build(
         num_workers: n >= 1.
         dataset: of `data`, or a pair of arrays (inputs [m, ...], targets [m]); the targets, labels too, are what
             is regressed on. Default synthetic examples.
-        batch_size: >= 1, examples of a mini-batch of one worker.
+        batch_size: in [1, m/n], examples of a mini-batch of one worker; no split makes a shard smaller.
         num_examples: >= n, of the synthetic data.
         dim: >= 1, of the synthetic data.
         split: how `data.shard` splits the examples: "iid", "by_label" or "dirichlet" (by integer targets).
@@ -65,19 +65,26 @@ def build(
         [1.] 4.0
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
-    batch_size = arguments.integer("batch_size", batch_size, low=1)
     found = finite_sum.examples(dataset, num_examples=num_examples, dim=dim, num_classes=0, seed=seed)
     targets = found.targets.astype(found.features.dtype)
     labels = found.targets if np.issubdtype(found.targets.dtype, np.integer) else None
+    batch_size = data.check_batch_size(batch_size, len(found.features), num_workers)
     shards = data.shard(
-        (found.features, targets), num_workers=num_workers, split=split, labels=labels, alpha=alpha, seed=seed
+        (found.features, targets),
+        num_workers=num_workers,
+        split=split,
+        labels=labels,
+        alpha=alpha,
+        seed=seed,
+        min_size=batch_size,
     )
+    oracle = oracles.from_loss(loss, batch_size=batch_size, strategy=strategy, chunk=chunk, mesh=mesh)
     size = found.features.shape[1]
     spans = np.linalg.matrix_rank(found.features) == size
     optimum, value = finite_sum.minimise_if_small(loss, shards, (size,)) if spans else (None, None)
     held_out = found.held_out and (found.held_out[0], found.held_out[1].astype(found.features.dtype))
     return Problem(
-        oracle=oracles.from_loss(loss, batch_size=batch_size, strategy=strategy, chunk=chunk, mesh=mesh),
+        oracle=oracle,
         init=partial(finite_sum.zeros, shape=(size,)),
         data=shards,
         objective=partial(finite_sum.objective, loss=loss),

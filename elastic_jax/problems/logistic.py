@@ -48,7 +48,7 @@ def build(
             synthetic examples.
         reg: >= 0, the coefficient of ½ ‖x‖².
         radius: R > 0: M² is certified for ‖x‖ <= R. Without it M² is known only if reg is 0.
-        batch_size: >= 1, examples of a mini-batch of one worker.
+        batch_size: in [1, m/n], examples of a mini-batch of one worker; no split makes a shard smaller.
         num_examples: >= n, of the synthetic data.
         dim: >= 1, of the synthetic data.
         num_classes: >= 2, of the synthetic data.
@@ -77,13 +77,13 @@ def build(
         0.6931 0.4379
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
-    batch_size = arguments.integer("batch_size", batch_size, low=1)
     reg = arguments.real("reg", reg, low=0.0)
     radius = None if radius is None else arguments.real("radius", radius, above=0.0)
     arguments.integer("num_classes", num_classes, low=2)
     found = finite_sum.examples(dataset, num_examples=num_examples, dim=dim, num_classes=num_classes, seed=seed)
     if found.num_classes < 2:
         raise ValueError(f"dataset has {found.num_classes} classes; it must have at least 2, with integer targets")
+    batch_size = data.check_batch_size(batch_size, len(found.features), num_workers)
     shards = data.shard(
         (found.features, found.targets),
         num_workers=num_workers,
@@ -91,13 +91,15 @@ def build(
         labels=found.targets,
         alpha=alpha,
         seed=seed,
+        min_size=batch_size,
     )
     is_binary = found.num_classes == 2
     shape = (found.features.shape[1],) if is_binary else (found.features.shape[1], found.num_classes)
     loss = partial(binary_loss if is_binary else multinomial_loss, reg=reg)
+    oracle = oracles.from_loss(loss, batch_size=batch_size, strategy=strategy, chunk=chunk, mesh=mesh)
     optimum, value = finite_sum.minimise_if_small(loss, shards, shape) if reg > 0 else (None, None)
     return Problem(
-        oracle=oracles.from_loss(loss, batch_size=batch_size, strategy=strategy, chunk=chunk, mesh=mesh),
+        oracle=oracle,
         init=partial(finite_sum.zeros, shape=shape),
         data=shards,
         objective=partial(finite_sum.objective, loss=loss),

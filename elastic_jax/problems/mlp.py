@@ -73,7 +73,7 @@ def build(
         2410
     """
     dataset = classification.check(dataset)
-    units = tuple(arguments.integer("widths", width, low=1) for width in widths)
+    units = arguments.integers("widths", widths, low=1)
     return classification.from_module(
         MLP(units, dataset.num_classes),
         num_workers=num_workers,

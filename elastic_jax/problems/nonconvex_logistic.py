@@ -50,7 +50,7 @@ def build(
         dataset: of `data`, with two classes, or a pair of arrays (inputs [m, ...], labels int[m] of 0 and 1);
             default synthetic examples.
         reg: >= 0, the coefficient of the non-convex term.
-        batch_size: >= 1, examples of a mini-batch of one worker.
+        batch_size: in [1, m/n], examples of a mini-batch of one worker; no split makes a shard smaller.
         num_examples: >= n, of the synthetic data.
         dim: >= 1, of the synthetic data.
         split: how `data.shard` splits the examples: "iid", "by_label" or "dirichlet".
@@ -74,11 +74,11 @@ def build(
         0.625 None
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
-    batch_size = arguments.integer("batch_size", batch_size, low=1)
     reg = arguments.real("reg", reg, low=0.0)
     found = finite_sum.examples(dataset, num_examples=num_examples, dim=dim, num_classes=2, seed=seed)
     if found.num_classes != 2:
         raise ValueError(f"dataset has {found.num_classes} classes; it must have 2, with integer targets")
+    batch_size = data.check_batch_size(batch_size, len(found.features), num_workers)
     shards = data.shard(
         (found.features, found.targets),
         num_workers=num_workers,
@@ -86,6 +86,7 @@ def build(
         labels=found.targets,
         alpha=alpha,
         seed=seed,
+        min_size=batch_size,
     )
     loss = partial(nonconvex_loss, reg=reg)
     size = found.features.shape[1]

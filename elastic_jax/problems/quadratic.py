@@ -91,7 +91,8 @@ def oracle(
     keys: Array, views: Array, data: dict[str, Array], workers: Array, /, *, noise: float
 ) -> tuple[Array, Array]:
     """The stacked oracle, in a few elementwise operations: losses f_i(v_i) without noise, and gradients [k, d]."""
-    k, dim = views.shape
+    k, dim = keys.shape[0], data["centres"].shape[1]
+    arguments.floats("views", views, (k, dim))
     # with all workers active they are in order; a worker that the data do not have reads NaN
     rows = data if k == stacked.num_rows(data) else stacked.take_rows(data, workers)
     offsets = views - rows["centres"].astype(views.dtype)

@@ -28,7 +28,7 @@ def copying(
         max_length: >= 1, words.
         num_train: >= 1, pairs.
         num_test: >= 1, pairs.
-        seed: of the words and lengths.
+        seed: >= 0, of the words and lengths.
     """
     return _task("copying", 1, num_words, max_length, num_train, num_test, seed)
 
@@ -42,7 +42,7 @@ def reversal(
 
 def check(dataset: data.Dataset) -> data.Dataset:
     """`dataset` with int32 rows; raises if they are no rows of tokens below `num_classes`."""
-    arguments.instance("dataset", dataset, data.Dataset, "e.g. problems.sequences.reversal()")
+    data.check(dataset)
     return dataset._replace(
         train_inputs=_rows(dataset, "train_inputs"),
         train_targets=_rows(dataset, "train_targets"),
@@ -78,7 +78,7 @@ def _task(
     max_length = arguments.integer("max_length", max_length, low=1)
     num_train = arguments.integer("num_train", num_train, low=1)
     num_rows = num_train + arguments.integer("num_test", num_test, low=1)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(arguments.integer("seed", seed, low=0))
     words = rng.integers(FIRST_WORD, FIRST_WORD + num_words, (num_rows, max_length)).astype(np.int32)
     sizes = rng.integers(1, max_length + 1, num_rows)
     sources = np.where(np.arange(max_length) < sizes[:, None], words, PADDING).astype(np.int32)

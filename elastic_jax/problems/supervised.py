@@ -143,20 +143,28 @@ def build(
     if (dataset is None) == (examples is None):
         raise ValueError("dataset and examples: one of the two must be given, and only one")
     if dataset is not None:
-        arguments.instance("dataset", dataset, data.Dataset, 'e.g. data.load("digits")')
+        data.check(dataset)
         examples = (dataset.train_inputs, dataset.train_targets)
         if test_examples is None:
             test_examples = (dataset.test_inputs, dataset.test_targets)
         labels = dataset.train_targets if labels is None else labels
+    for name, function, hint in (
+        ("measure", measure, "measure(params, batch) -> {name: float[b]}"),
+        ("test_measure", test_measure, "measure(params, batch) -> {name: float[b]}"),
+        ("prepare", prepare, "prepare(params, calibration) -> what measure takes"),
+    ):
+        if function is not None:
+            arguments.function(name, function, hint)
+    constants = base.Constants() if constants is None else constants
+    arguments.instance("constants", constants, base.Constants, "e.g. base.Constants(smoothness=1.0)")
     if measure is None and arguments.flag("takes_key", takes_key):
         raise ValueError(
             "measure = None with takes_key = True; a loss that draws has no exact value: give "
             "measure(params, batch) -> {'loss': float[b]}"
         )
     measure = partial(_losses_alone, loss=loss) if measure is None else measure
-    examples = on_host(examples)
-    most = max(1, splits.count(examples) // num_workers)
-    batch_size = arguments.integer("batch_size", batch_size, low=1, high=most)
+    examples = on_host("examples", examples)
+    batch_size = data.check_batch_size(batch_size, splits.count(examples), num_workers)
     shards = data.shard(
         examples,
         num_workers=num_workers,
@@ -166,10 +174,12 @@ def build(
         seed=seed,
         min_size=batch_size,
     )
-    bound = {"prepare": prepare, "calibration": on_device(calibration), "block_size": block_size}
+    bound = {"prepare": prepare, "calibration": on_device("calibration", calibration), "block_size": block_size}
     held_out = _nothing
     if test_examples is not None:
-        held_out = partial(evaluate, examples=on_device(test_examples), measure=test_measure or measure, **bound)
+        held_out = partial(
+            evaluate, examples=on_device("test_examples", test_examples), measure=test_measure or measure, **bound
+        )
     return base.Problem(
         oracle=oracles.from_loss(
             loss, batch_size=batch_size, takes_key=takes_key, strategy=strategy, chunk=chunk, mesh=mesh
@@ -178,24 +188,28 @@ def build(
         data=shards,
         objective=partial(objective, measure=measure, **bound),
         evaluate=held_out,
-        constants=constants or base.Constants(),
+        constants=constants,
         num_workers=num_workers,
     )
 
 
-def on_host(examples: PyTree) -> PyTree:
-    """`examples` as numpy arrays; integers of 64 bits become int32 (class numbers, tokens), others stay."""
+def on_host(name: str, examples: PyTree) -> PyTree:
+    """`examples`, called `name`, as numpy arrays; integers of 64 bits become int32 (class numbers, tokens)."""
 
     def of_leaf(leaf: Any) -> np.ndarray:
         array = np.asarray(leaf)
-        return array.astype(np.int32) if array.dtype in (np.int64, np.uint64) else array
+        if array.dtype not in (np.int64, np.uint64):
+            return array
+        if array.size and (array.min() < -(2**31) or array.max() >= 2**31):
+            raise ValueError(f"{name} has integers from {array.min()} to {array.max()}; they must fit into int32")
+        return array.astype(np.int32)
 
-    return jax.tree.map(of_leaf, examples)
+    return jax.tree.map(of_leaf, arguments.arrays(name, examples))
 
 
-def on_device(examples: PyTree) -> PyTree:
-    """`on_host(examples)` as JAX arrays."""
-    return jax.tree.map(jnp.asarray, on_host(examples))
+def on_device(name: str, examples: PyTree) -> PyTree:
+    """`on_host(name, examples)` as JAX arrays."""
+    return jax.tree.map(jnp.asarray, on_host(name, examples))
 
 
 @partial(jax.jit, static_argnames=("measure", "prepare", "block_size"))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from elastic_jax import devices
+from elastic_jax import arguments, devices
 from elastic_jax.base import PyTree
 
 
@@ -21,22 +21,25 @@ class Feed:
         """`data` is a tree of arrays, or an iterator, or an iterable that is no tree (a loader) of such trees.
 
         Raises:
-            ValueError: if an iterator is empty.
+            TypeError, ValueError: if a leaf is no array of numbers, or an iterator is empty.
         """
         self._mesh = mesh
         self.is_host_fed = _is_host_fed(data)
         self._batches: Iterator[PyTree] = iter(data) if self.is_host_fed else iter(())
         self._num_given = 0
         self.data: PyTree = None
+        self._shapes: PyTree = None
         if self.is_host_fed:
             self.proceed()
         else:
+            arguments.arrays("data", data)
             self.data = jax.tree.map(jnp.asarray, data) if mesh is None else devices.place_data(data, mesh)
 
     def proceed(self, num_batches: int = 1) -> None:
         """Drop batches up to the next but `num_batches` - 1, and send that one on its way to the device.
 
         Raises:
+            TypeError: if that one has not the structure, shapes and dtypes of the first.
             ValueError: if there are no more.
         """
         for _ in range(num_batches):
@@ -47,8 +50,12 @@ class Feed:
                     f"data ended after {self._num_given} batches; it must have one for each step"
                 ) from None
             self._num_given += 1
+        name = f"data, batch {self._num_given - 1}"
         # a copy made now: a loader may fill the same memory again while the transfer or the step runs
-        batch = jax.tree.map(np.array, batch)
+        batch = jax.tree.map(np.array, arguments.arrays(name, batch))
+        if self._num_given == 1:
+            self._shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
+        arguments.like(name, batch, self._shapes, "batch 0")
         self.data = jax.device_put(batch) if self._mesh is None else devices.place_data(batch, self._mesh)
 
 

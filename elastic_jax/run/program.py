@@ -12,7 +12,7 @@ from jax import Array, lax
 from jax.extend.core import Var
 from jax.sharding import Mesh
 
-from elastic_jax import base
+from elastic_jax import arguments, base
 from elastic_jax.base import Algorithm, Info, PyTree
 from elastic_jax.metrics import Metric, Moment, Total
 
@@ -160,5 +160,5 @@ def _value_of_one(
         data=data,
     )
     if isinstance(metric.measure, Total):
-        return jnp.sum(jnp.asarray(metric.measure.per_step(moment)))
-    return jax.tree.map(jnp.asarray, metric.measure(moment))
+        return jnp.sum(jnp.asarray(arguments.arrays("measure.per_step(moment)", metric.measure.per_step(moment))))
+    return jax.tree.map(jnp.asarray, arguments.arrays("measure(moment)", metric.measure(moment)))

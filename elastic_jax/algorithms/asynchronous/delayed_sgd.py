@@ -169,7 +169,7 @@ def build(
         init=partial(init, optimizer=optimizer, max_delay=max_delay, num_workers=num_workers),
         step=partial(
             step,
-            oracle=arguments.function("oracle", oracle, "(keys, views, data, workers) -> (losses, grads)"),
+            oracle=base.check_oracle(oracle),
             optimizer=optimizer,
             delays=delays,
             max_delay=max_delay,

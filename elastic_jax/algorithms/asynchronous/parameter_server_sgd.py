@@ -176,7 +176,7 @@ def build(
         init=partial(init, optimizer=optimizer, clock=clock, num_workers=num_workers),
         step=partial(
             step,
-            oracle=arguments.function("oracle", oracle, "(keys, views, data, workers) -> (losses, grads)"),
+            oracle=base.check_oracle(oracle),
             optimizer=optimizer,
             clock=clock,
         ),

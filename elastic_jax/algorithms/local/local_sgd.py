@@ -156,7 +156,7 @@ def build(
         init=partial(init, optimizer=optimizer, num_workers=num_workers),
         step=partial(
             step,
-            oracle=arguments.function("oracle", oracle, "(keys, views, data, workers) -> (losses, grads)"),
+            oracle=base.check_oracle(oracle),
             optimizer=optimizer,
             period=period,
             num_workers=num_workers,

@@ -185,7 +185,7 @@ def build(
         init=partial(init, optimizer=optimizer, error_feedback=error_feedback, num_workers=num_workers),
         step=partial(
             step,
-            oracle=arguments.function("oracle", oracle, "(keys, views, data, workers) -> (losses, grads)"),
+            oracle=base.check_oracle(oracle),
             optimizer=optimizer,
             compressor=compressor,
             error_feedback=error_feedback,
