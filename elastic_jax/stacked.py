@@ -93,7 +93,10 @@ def first(rows: PyTree) -> PyTree:
 
 def num_rows(rows: PyTree) -> int:
     """How many rows the leaves have."""
-    return int(jax.tree.leaves(rows)[0].shape[0])
+    leaves = jax.tree.leaves(rows)
+    if not leaves or not jnp.ndim(leaves[0]):
+        raise ValueError(f"rows = {arguments.describe(rows)}; it must have leaves of shape [k, ...]")
+    return int(jnp.shape(leaves[0])[0])
 
 
 def worker_keys(key: Array, workers: Array) -> Array:

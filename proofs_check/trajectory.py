@@ -19,6 +19,7 @@ from jax import Array, lax
 
 from elastic_jax import base
 from elastic_jax.base import Algorithm, Constants, Problem, PyTree
+from elastic_jax.keys import unrolled
 from proofs_check import two_samples
 
 
@@ -117,7 +118,7 @@ def every_path(
         num_steps = max_tosses // coins_per_step
         coins = _all_coins(num_steps, coins_per_step, algorithm.num_workers)
 
-        key_schedule, key_samples = jax.random.split(jax.random.key(seed))
+        key_schedule, key_samples = jax.random.split(unrolled(jax.random.key(seed)))
         keys = _step_keys(key_schedule, key_samples[None], num_steps=num_steps)[0]
         seen = jax.device_get(_roll_paths(keys, starts, coefficients, coins, algorithm=algorithm))
         points = np.concatenate([_flat_points(seen.params, 3), _flat_points(seen.info.views, 4)], axis=1)
@@ -139,7 +140,7 @@ def sampled(algorithm: Algorithm, problem: Problem, *, num_steps: int, num_seeds
         seed: another one gives another schedule and other samples.
     """
     with jax.enable_x64(True):
-        key_schedule, key_samples, key_params = jax.random.split(jax.random.key(seed), 3)
+        key_schedule, key_samples, key_params = jax.random.split(unrolled(jax.random.key(seed)), 3)
         params, data = _double(problem.init(key_params)), _double(problem.data)
         keys = _step_keys(key_schedule, jax.random.split(key_samples, num_seeds), num_steps=num_steps)
         seen = _roll_seeds(keys, params, data, algorithm=algorithm)

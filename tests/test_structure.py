@@ -23,7 +23,7 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 
 PARTS = "clocks compressors convolutions data delays devices oracles problems topologies"
 LEVELS = {
-    **dict.fromkeys(("arguments", "descriptions"), 0),
+    **dict.fromkeys(("arguments", "descriptions", "keys"), 0),
     **dict.fromkeys(("base", "stacked"), 1),
     **dict.fromkeys(PARTS.split(), 2),
     "algorithms": 3,

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from elastic_jax import arguments, devices
+from elastic_jax import arguments, devices, stacked
 from elastic_jax.base import Oracle, Params, PyTree
 from elastic_jax.oracles import batches, one_worker, strategies
 
@@ -163,7 +163,7 @@ def chosen_strategy(oracle: Oracle, views: PyTree, data: PyTree) -> Choice | Non
     if not _is_ours(oracle):
         return None
     bound = oracle.keywords
-    k = jax.tree.leaves(views)[0].shape[0]
+    k = stacked.num_rows(arguments.arrays("views", views))
     num_devices = _num_devices(k, data, bound["strategy"], bound["mesh"])
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), k))
     workers = jax.ShapeDtypeStruct((k,), jnp.int32)

@@ -223,7 +223,7 @@ def _given(dataset: Source, dtype: np.dtype[Any]) -> Examples:
         return Examples(features, dataset.train_targets, tests, dataset.num_classes)
     hint = 'e.g. data.load("digits"), or a pair (inputs [m, ...], targets [m])'
     if len(arguments.instance("dataset", dataset, tuple, hint)) != 2:
-        raise ValueError(f"dataset = a tuple of {len(dataset)}; it must be a pair (inputs [m, ...], targets [m])")
+        raise ValueError(f"dataset = {arguments.describe(dataset)}; it must be a pair (inputs [m, ...], targets [m])")
     inputs, targets = (arguments.array(f"dataset[{place}]", part) for place, part in enumerate(dataset))
     if not inputs.ndim or targets.shape != inputs.shape[:1] or not len(inputs):
         raise ValueError(

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 
-from elastic_jax import arguments, base, convolutions, descriptions, devices, stacked
+from elastic_jax import arguments, base, convolutions, descriptions, devices, keys, oracles, stacked
 from elastic_jax.base import Algorithm, Params, PyTree
-from elastic_jax.metrics import Metric, Total
+from elastic_jax.metrics import Metric, check_measure
 from elastic_jax.run import run_folder
 from elastic_jax.run.checkpoints import Checkpoints
 from elastic_jax.run.execution import execute, resume
@@ -67,8 +67,8 @@ def run(
         algorithm: of a variant's `build`.
         params: [...], the starting point x_0; neither it nor `data` is donated.
         data: what every step is given, on the device; or an iterator (or an iterable that is no tree: a
-            loader) of host batches, one for each step, the next of which is on its way while a step runs.
-            A run that resumes skips the batches it had used.
+            loader) of host batches, one for each step and all of the same shapes, the next of which is on its
+            way while a step runs. A run that resumes skips the batches it had used.
         num_steps: T, in [1, 2^31 - 2].
         key: one key; or two, key[2], the first for the schedule and the second for the samples.
         seeds: S >= 1 independent runs; seed s has the key `seed_key(key, s, share_schedule)`. None: one run,
@@ -101,9 +101,10 @@ def run(
     num_steps = arguments.integer("num_steps", num_steps, low=1, high=INIT - 1)
     seeds = None if seeds is None else arguments.integer("seeds", seeds, low=1)
     chunk = None if chunk is None else arguments.integer("chunk", chunk, low=1)
+    folder = None if run_dir is None else arguments.folder("run_dir", run_dir)
     if checkpoint_every is not None:
         checkpoint_every = arguments.integer("checkpoint_every", checkpoint_every, low=1)
-        if run_dir is None:
+        if folder is None:
             raise ValueError(f"checkpoint_every = {checkpoint_every} needs a run_dir to save into")
     arguments.flag("share_schedule", share_schedule)
     arguments.flag("progress", progress)
@@ -111,16 +112,20 @@ def run(
     arguments.one_of("check", check, ("auto", "every_step", "chunks"))
     arguments.one_of("on_divergence", on_divergence, ("raise", "stop", "continue"))
     arguments.keys("key", key)
+    described_key, key = f"{key.dtype} {jax.random.key_data(key).tolist()}", keys.unrolled(key)
     if mesh is not None:
         devices.check_mesh("mesh", mesh)
+        devices.check_divisible("num_workers", algorithm.num_workers, mesh)
         if seeds is not None and seed_strategy == "vmap":
             raise ValueError("seed_strategy = 'vmap' would split seeds over the mesh; it must be 'loop'")
     params = arguments.float_params("params", params)
-    measured = _check_metrics(metrics)
+    measured = _check_metrics(arguments.mapping("metrics", metrics, "{name: metric}"))
+    recorded = arguments.mapping("config", config, "of plain data")
 
     feed = Feed(data, mesh)
     if check == "chunks" and feed.is_host_fed:
         raise ValueError("check = 'chunks' would look at batches that are gone; it must be 'every_step'")
+    oracles.check_data(base.oracle_of(algorithm), feed.data, algorithm.num_workers)
     example = jax.eval_shape(algorithm.init, _init_key(key), params)
     is_small = stacked.num_bytes(example) <= SMALL_STATE_BYTES
     is_cheap = check == "chunks" or (check == "auto" and is_small and not feed.is_host_fed)
@@ -129,15 +134,14 @@ def run(
     single = Program(algorithm, measured, False, is_checked, mesh)
     apart = names_apart(single, key, example, feed.data, is_small=is_small)
     program = single._replace(is_batched=strategy == "vmap", apart=apart)
-    folder = None if run_dir is None else Path(run_dir)
     if folder is not None:
         described = {
-            "config": dict(config or {}),
+            "config": recorded,
             "algorithm": descriptions.as_data(algorithm),
             "metrics": {name: descriptions.as_data(metric) for name, metric in measured},
             "params": run_folder.fingerprint(params),
             "data": "host-fed" if feed.is_host_fed else run_folder.fingerprint(feed.data),
-            "key": f"{key.dtype} {jax.random.key_data(key).tolist()}",
+            "key": described_key,
             "seeds": seeds,
             "share_schedule": share_schedule,
             "seed_strategy": strategy,
@@ -174,13 +178,15 @@ def seed_key(key: Array, seed: int, share_schedule: bool = False) -> Array:
 
     Args:
         key: key[] or key[2], as in `run`.
-        seed: s >= 0.
+        seed: s, in [0, 2^31 - 1].
         share_schedule: the schedule's key is the same for all s.
 
     Returns:
         `fold_in(key, s)`; with a shared schedule key[2], the second of which is folded and the first not.
     """
-    if not share_schedule:
+    arguments.keys("key", key)
+    seed = arguments.integer("seed", seed, low=0, high=INIT)
+    if not arguments.flag("share_schedule", share_schedule):
         return base.step_key(key, seed)
     schedule, samples = key if key.ndim else jax.random.split(key)
     return jnp.stack([schedule, jax.random.fold_in(samples, seed)])
@@ -212,13 +218,12 @@ def _resolve(
     return "loop" if is_slow else "vmap"
 
 
-def _check_metrics(metrics: Mapping[str, Metric] | None) -> tuple[tuple[str, Metric], ...]:
-    for name, metric in (metrics or {}).items():
+def _check_metrics(metrics: Mapping[str, Metric]) -> tuple[tuple[str, Metric], ...]:
+    for name, metric in metrics.items():
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"metrics has the name {name!r}; it must be a Python identifier")
         where = f"metrics[{name!r}]"
         arguments.instance(where, metric, Metric, "e.g. metrics.loss(100)")
         arguments.integer(f"{where}.every", metric.every, low=1, high=INIT)
-        if not isinstance(metric.measure, Total):
-            arguments.function(f"{where}.measure", metric.measure, "of a metrics.Moment")
-    return tuple((metrics or {}).items())
+        check_measure(f"{where}.measure", metric.measure)
+    return tuple(metrics.items())
