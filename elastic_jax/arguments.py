@@ -166,7 +166,7 @@ def like(name: str, tree: Any, template: Any, what: str, *, has_dtypes: bool = T
 
     Asked of tracers it costs nothing when the program runs. `template` may have `jax.ShapeDtypeStruct`s.
     """
-    form: Callable[[Any], Any] = describe if has_dtypes else np.shape
+    form = describe if has_dtypes else jnp.shape
     given, wanted = (
         {jax.tree_util.keystr(path): form(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(each)[0]}
         for each in (tree, template)
