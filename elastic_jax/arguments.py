@@ -138,6 +138,13 @@ def arrays(name: str, tree: Any) -> Any:
     return tree
 
 
+def one_array(name: str, value: Any) -> jax.Array:
+    """`value`, an array or a number and no tree of them, as a JAX array."""
+    if not jax.tree_util.all_leaves([value]):
+        raise TypeError(f"{name} = {describe(value)}; it must be one array")
+    return jnp.asarray(arrays(name, value))
+
+
 def array(name: str, value: Any) -> np.ndarray:
     """`value` as a numpy array of numbers or booleans: an array, or nested lists of equal lengths."""
     try:

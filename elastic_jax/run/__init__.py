@@ -71,7 +71,7 @@ def run(
             way while a step runs. A run that resumes skips the batches it had used.
         num_steps: T, in [1, 2^31 - 2].
         key: one key; or two, key[2], the first for the schedule and the second for the samples.
-        seeds: S >= 1 independent runs; seed s has the key `seed_key(key, s, share_schedule)`. None: one run,
+        seeds: S in [1, 2^31 - 1] independent runs; seed s has the key `seed_key(key, s, share_schedule)`. None: one run,
             with `key` itself and no seed axis.
         share_schedule: all seeds have one schedule (who, when, how late) and their own samples.
         seed_strategy: "vmap" all seeds in one step, "loop" one after another with one program, or "auto":
@@ -99,7 +99,7 @@ def run(
     """
     arguments.instance("algorithm", algorithm, Algorithm, "made by a variant's build")
     num_steps = arguments.integer("num_steps", num_steps, low=1, high=INIT - 1)
-    seeds = None if seeds is None else arguments.integer("seeds", seeds, low=1)
+    seeds = None if seeds is None else arguments.integer("seeds", seeds, low=1, high=INIT)
     chunk = None if chunk is None else arguments.integer("chunk", chunk, low=1)
     folder = None if run_dir is None else arguments.folder("run_dir", run_dir)
     if checkpoint_every is not None:

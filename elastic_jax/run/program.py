@@ -160,5 +160,5 @@ def _value_of_one(
         data=data,
     )
     if isinstance(metric.measure, Total):
-        return jnp.sum(jnp.asarray(arguments.arrays("measure.per_step(moment)", metric.measure.per_step(moment))))
+        return jnp.sum(arguments.one_array("measure.per_step(moment)", metric.measure.per_step(moment)))
     return jax.tree.map(jnp.asarray, arguments.arrays("measure(moment)", metric.measure(moment)))
