@@ -239,6 +239,7 @@ def test_arithmetic_on_two_trees_needs_them_alike(second, message):
     """No leaf is stretched to another's shape."""
     for function in (stacked.add, stacked.subtract, stacked.vdot):
         refuses(message, function, PARAMS, second)
+    refuses(r"second is a PyTreeDef\(\[\*\]\); it must be", stacked.add, (np.ones(3),), [np.ones(3)])
     for number in (0, -1, 2.0, None, "2", True):
         refuses(f"num_workers = {number!r}", stacked.broadcast, PARAMS, number)
     refuses(r"rows = \{\}", stacked.num_rows, {})
