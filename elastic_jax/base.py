@@ -58,7 +58,7 @@ A complete small variant, SGD on one worker whose gradient is one step old:
     def consistency_bound(constants, params, *, step_size):
         return step_size**2 * constants.grad_second_moment
 
-    def build(oracle, *, num_workers=1, step_size=0.1): ...
+    def build(oracle, *, num_workers=1, step_size=0.1): ...     # binds `check_oracle(oracle)` and the rest
 '''
 
 from __future__ import annotations
@@ -157,6 +157,7 @@ class Algorithm(NamedTuple):
     def __repr__(self) -> str:
         bound = [getattr(field, "keywords", {}) for field in (self.consistency_bound, self.step, self.init)]
         given = {name: value for keywords in reversed(bound) for name, value in keywords.items()}
+        given |= {"oracle": oracle_of(self)} if "oracle" in given else {}
         lines = [f"    {name}={descriptions.as_text(value)},\n" for name, value in given.items()]
         return f"{getattr(self.step, 'func', self.step).__module__.rpartition('.')[2]}.build(\n{''.join(lines)})"
 

@@ -35,7 +35,7 @@ TREES = st.recursive(
     max_leaves=4,
 )
 NEARLY_PARAMS = st.fixed_dictionaries({"w": LEAVES | st.just(PARAMS["w"]), "b": LEAVES | st.just(PARAMS["b"])})
-NOT_ARRAYS = ["a", b"a", object(), {"w": "a"}, [1.0, "b"], (np.ones(2), np.array(["a"])), np.array([None, 1])]
+NOT_ARRAYS = ["a", b"a", ..., {"w": "a"}, [1.0, "b"], (np.ones(2), np.array(["a"])), np.array([None, 1])]
 NOT_ARRAYS += [np.ones(2, np.longdouble), np.array(["2020-01-01"], "M8[D]")]
 
 
