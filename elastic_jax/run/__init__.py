@@ -6,7 +6,8 @@
 
 Step t draws everything random from `base.step_key(key, t)`, and `init` from `base.step_key(key, INIT)`. So a
 run is a function of its arguments alone: neither the lengths of the chunks in which it is computed nor how
-often it was interrupted changes a bit of it. One program is compiled, whatever the length of the run.
+often it was interrupted changes a bit of it; nor does it that keys are made `keys.unrolled`, which is faster.
+One program is compiled, whatever the length of the run.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def run(
             way while a step runs. A run that resumes skips the batches it had used.
         num_steps: T, in [1, 2^31 - 2].
         key: one key; or two, key[2], the first for the schedule and the second for the samples.
-        seeds: S in [1, 2^31 - 1] independent runs; seed s has the key `seed_key(key, s, share_schedule)`. None: one run,
-            with `key` itself and no seed axis.
+        seeds: S in [1, 2^31 - 1] independent runs; seed s has the key `seed_key(key, s, share_schedule)`. None:
+            one run, with `key` itself and no seed axis.
         share_schedule: all seeds have one schedule (who, when, how late) and their own samples.
         seed_strategy: "vmap" all seeds in one step, "loop" one after another with one program, or "auto":
             "loop" with a mesh, and on the CPU where the step convolves; else "vmap".
