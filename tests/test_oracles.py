@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import trajectories
 
-from elastic_jax import base, descriptions, devices, oracles
+from elastic_jax import base, convolutions, descriptions, devices, oracles
 from elastic_jax.oracles import strategies
 
 NUM_WORKERS = 8
@@ -359,12 +359,21 @@ CHOICES = {
     ),
     "large parameters": (matrix_loss, (shapes(16, BIG), shapes(16, 2, BIG)), {}, ("vmap", 1, 1)),
     "large elementwise": (elementwise_loss, (shapes(16, BIG), shapes(16, BIG)), {}, ("vmap", 1, 1)),
-    "many products": (deep_loss, (shapes(8, 5, 5), shapes(8, 5, 5)), {}, ("vmap", 1, 1)),
+    "many products": (deep_loss, (shapes(8, 5, 5), shapes(8, 5, 5)), {}, ("unrolled", 2, 1)),
     "many products on a mesh": (deep_loss, (shapes(8, 5, 5), shapes(8, 5, 5)), {"mesh": 4}, ("map", 1, 4)),
     "few products on a mesh": (matrix_loss, (shapes(8, 9), shapes(8, 5, 9)), {"mesh": 4}, ("vmap", 1, 4)),
-    "few convolutions": (convolutional_loss, convolutional_shapes(8), {}, ("unrolled", 1, 1)),
-    "many convolutions": (convolutional_loss, convolutional_shapes(9), {}, ("map", 1, 1)),
-    "convolutions in groups": (convolutional_loss, convolutional_shapes(9), {"chunk": 4}, ("unrolled", 3, 1)),
+    "three convolutions": (convolutional_loss, convolutional_shapes(3), {}, ("unrolled", 1, 1)),
+    "four convolutions": (convolutional_loss, convolutional_shapes(4), {}, ("unrolled", 2, 1)),
+    "seven convolutions": (convolutional_loss, convolutional_shapes(7), {}, ("unrolled", 4, 1)),
+    "eight convolutions": (convolutional_loss, convolutional_shapes(8), {}, ("unrolled", 2, 1)),
+    "many convolutions": (convolutional_loss, convolutional_shapes(33), {}, ("unrolled", 9, 1)),
+    "convolutions in groups": (convolutional_loss, convolutional_shapes(9), {"chunk": 3}, ("unrolled", 5, 1)),
+    "convolutions as was asked": (
+        convolutional_loss,
+        convolutional_shapes(9),
+        {"strategy": "unrolled", "chunk": 5},
+        ("unrolled", 2, 1),
+    ),
     "convolutions on a mesh": (convolutional_loss, convolutional_shapes(8), {"mesh": 4}, ("map", 1, 4)),
     "pmap": (matrix_loss, (shapes(6, 9), shapes(6, 5, 9)), {"strategy": "pmap"}, ("vmap", 1, 1)),
     "pmap over all": (matrix_loss, (shapes(8, 9), shapes(8, 5, 9)), {"strategy": "pmap"}, ("vmap", 1, 4)),
@@ -397,16 +406,17 @@ DEEP = {
     "just enough, in groups on a mesh": (32, {"mesh": 4, "chunk": 2}, "map"),
     "just enough, one worker for each device": (32, {"mesh": 4, "k": 4}, "unrolled"),
     "just enough, as was asked": (32, {"mesh": 4, "strategy": "vmap"}, "vmap"),
-    "just enough, on one device": (32, {}, "vmap"),
-    "far more, on one device": (100, {}, "vmap"),
-    "far more, fewer active than the mesh needs": (100, {"mesh": 4, "k": 3}, "vmap"),
+    "just below, on one device": (31, {}, "vmap"),
+    "just enough, on one device": (32, {}, "unrolled"),
+    "far more, on one device": (2000, {}, "map"),
+    "far more, fewer active than the mesh needs": (100, {"mesh": 4, "k": 3}, "unrolled"),
 }
 """Matrix products of one worker, options and the number of workers active, and what is to be chosen."""
 
 
 @pytest.mark.parametrize("case", DEEP)
-def test_many_matrix_products_on_several_devices_go_in_turn(case):
-    """From 32 products on, and nowhere but on one of several devices."""
+def test_models_with_many_matrix_products_are_heavy(case):
+    """From 32 products on: one by one on one of several devices, in unrolled groups on a device of its own."""
     number, options, expected = DEEP[case]
     k = options.get("k", NUM_WORKERS)
     options = {name: value for name, value in options.items() if name != "k"}
@@ -429,10 +439,15 @@ def test_with_convolutions_the_number_of_products_does_not_matter(number, option
 
 
 def test_unrolling_stops_where_compilation_would_take_long(monkeypatch):
-    """The number of equations, all workers together, is limited."""
+    """The number of equations, all of a group together, is limited: smaller groups, then none."""
     oracle = oracles.from_loss(convolutional_loss)
-    monkeypatch.setattr(strategies, "UNROLLED_EQUATIONS", 100)
-    assert oracles.chosen_strategy(oracle, *convolutional_shapes(8)).strategy == "map"
+    views, data = convolutional_shapes(8)
+    one = [jax.tree.map(lambda leaf: shapes(*leaf.shape[1:]), tree) for tree in (views, data)]
+    most = convolutions.count_equations(oracle.keywords["value_and_grad"], *one)
+    for limit, groups in ((4 * most, 2), (4 * most - 1, 4), (2 * most, 4), (2 * most - 1, None)):
+        monkeypatch.setattr(strategies, "UNROLLED_EQUATIONS", limit)
+        found = oracles.chosen_strategy(oracle, views, data)
+        assert (found.strategy, found.num_groups) == (("map", 1) if groups is None else ("unrolled", groups))
     assert oracles.chosen_strategy(lambda *_: None, *convolutional_shapes(8)) is None
 
 

@@ -143,7 +143,7 @@ class Choice(NamedTuple):
     strategy: str
     """"vmap", "unrolled" or "map": on one device, or on each."""
     num_groups: int
-    """Groups of workers evaluated one after the other, on each device; 1 without `chunk`."""
+    """Groups of workers evaluated one after the other, on each device."""
     spread: str | None
     """"shard_map" or "pmap" where the workers are spread over devices."""
     num_devices: int
@@ -176,7 +176,7 @@ def chosen_strategy(oracle: Oracle, views: PyTree, data: PyTree) -> Choice | Non
     )
     return Choice(
         strategy=chosen.mapping,
-        num_groups=1 if chosen.mapping == "map" else -(-(k // num_devices) // (bound["chunk"] or k)),
+        num_groups=-(-(k // num_devices) // (chosen.chunk or k)),
         spread=("pmap" if bound["strategy"] == "pmap" else "shard_map") if is_spread else None,
         num_devices=num_devices,
         rewrites_convolutions=chosen.rewrites_convolutions,

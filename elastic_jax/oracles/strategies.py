@@ -1,8 +1,8 @@
 """How a stack of k one-worker evaluations is carried out.
 
     vmap        all at once; the fastest for everything but convolutions
-    unrolled    one after the other in one straight program; the fastest for few convolutional workers on the
-                CPU, but its compile time grows with k
+    unrolled    one after the other in one straight program; in groups of a few workers (`chunk`) the fastest for
+                heavy models on the CPU, but its compile time grows with the group
     map         one after the other in a loop; flat compile time, and the memory of one worker
     pmap        spread over the local devices by `jax.pmap` where their number divides k; "auto" on each
 
@@ -26,19 +26,20 @@ from elastic_jax.base import PyTree
 
 STRATEGIES = ("auto", "vmap", "unrolled", "map", "pmap")
 
-UNROLLED_WORKERS = 8
-"""Convolutional workers up to which "auto" unrolls: there it is 1.1 to 1.4 times faster than a loop, at 32 no
-more."""
+GROUPS = (4, 2)
+"""Workers that "auto" evaluates side by side in a straight program, group after group, where one device of a CPU has
+heavy models: a loop keeps the temporaries in the cache, and within a group all cores are busy. Of the ideal loop on
+two cores 1.0 to 1.15 was measured for a small CNN, where one by one gave 1.4, and all of them at once 1.1 to 1.5."""
 UNROLLED_EQUATIONS = 2000
-"""Equations, all workers together, up to which "auto" unrolls: about ten seconds of compilation."""
+"""Equations, all of a group together, up to which "auto" unrolls: about ten seconds of compilation."""
 CACHE_BYTES = 32 * 2**20
 """Bytes of one intermediate of all workers beyond which "auto" goes through them in turn: a usual last-level
 cache, and the size from which the C library serves every temporary by fresh pages."""
 
 DEEP_MATRIX_PRODUCTS = 32
-"""Matrix products from which on one of several devices "auto" goes through its workers in turn: a transformer's
-products fill a core one worker at a time, and 0.8 to 1 of the ideal was measured where vmap gave 1.2. A perceptron
-with its gradient has about 8, and is faster with vmap."""
+"""Matrix products from which a model is heavy: a transformer's products fill a core one worker at a time, and on one of
+several devices 0.8 to 1 of the ideal was measured where vmap gave 1.2. A perceptron with its gradient has about 8, and
+is faster with vmap."""
 
 
 class Resolved(NamedTuple):
@@ -47,6 +48,8 @@ class Resolved(NamedTuple):
     mapping: str
     """"vmap", "unrolled" or "map"."""
     rewrites_convolutions: bool
+    chunk: int | None
+    """Workers in a group; None: all at once, or with "map" one at a time."""
 
 
 def resolve(
@@ -59,10 +62,10 @@ def resolve(
 ) -> Resolved:
     """Decide how to map; only shapes matter, so this happens while tracing.
 
-    Alone, a worker needs no mapping. Off the CPU the answer is vmap. On the CPU a function with convolutions
-    is unrolled if it is small and alone on its device, else mapped in a loop; any other is vmapped, unless it
-    multiplies matrices and its activations (what is larger than the parameters) outgrow the cache, or, on one of
-    several devices, unless it has many products.
+    Alone, a worker needs no mapping. Off the CPU the answer is vmap. On the CPU a heavy model, one with
+    convolutions or many matrix products, goes through its workers in small unrolled groups where it has its device
+    for itself, and one by one on one of several devices, or where unrolling would compile for long. Any other is
+    vmapped, unless it multiplies matrices and its activations (what is larger than the parameters) outgrow the cache.
     Elementwise work of any size stays with vmap, measured 1.6 to 1.9 times faster than a loop.
 
     Args:
@@ -77,22 +80,25 @@ def resolve(
     on_cpu = jax.default_backend() == "cpu"
     has_convolution = on_cpu and convolutions.has_convolution(function, *one)
     if strategy not in ("auto", "pmap"):
-        return Resolved(strategy, has_convolution)
+        return Resolved(strategy, has_convolution, None if strategy == "map" else chunk)
     together = min(k, chunk or k)
     if together == 1:
-        return Resolved("unrolled" if k == 1 else "map", has_convolution)
+        return Resolved("unrolled" if k == 1 else "map", has_convolution, None)
     if not on_cpu:
-        return Resolved("vmap", False)
-    if has_convolution:
-        is_small = (
-            not is_spread
-            and together <= UNROLLED_WORKERS
-            and together * convolutions.count_equations(function, *one) <= UNROLLED_EQUATIONS
-        )
-        return Resolved("unrolled" if is_small else "map", True)
-    is_deep = is_spread and _num_matrix_products(function, one) >= DEEP_MATRIX_PRODUCTS
-    is_large = together * _activation_bytes(function, one) > CACHE_BYTES
-    return Resolved("map" if is_deep or is_large else "vmap", False)
+        return Resolved("vmap", False, chunk)
+    if has_convolution or _num_matrix_products(function, one) >= DEEP_MATRIX_PRODUCTS:
+        group = None if is_spread else _group(k, together, convolutions.count_equations(function, *one))
+        return Resolved("map" if group is None else "unrolled", has_convolution, group)
+    if together * _activation_bytes(function, one) > CACHE_BYTES:
+        return Resolved("map", False, None)
+    return Resolved("vmap", False, chunk)
+
+
+def _group(k: int, most: int, num_equations: int) -> int | None:
+    """How many of k workers to unroll at a time: two groups at least from 4 workers on; None for none."""
+    sizes = [size for size in GROUPS if 2 * size <= k] or [k]
+    fitting = (size for size in sizes if size <= most and size * num_equations <= UNROLLED_EQUATIONS)
+    return next(fitting, None)
 
 
 def evaluate(
@@ -106,8 +112,8 @@ def evaluate(
     """`function(*row)` of every row, leaves [k, ...] -> leaves [k, ...]; arguments as of `resolve`."""
     chosen = resolve(function, rows, strategy=strategy, chunk=chunk, is_spread=is_spread)
     mapped: Callable[..., Any] = partial(_MAPPINGS[chosen.mapping], function)
-    if chosen.mapping != "map" and chunk is not None:
-        mapped = partial(_in_groups, mapped, chunk)
+    if chosen.chunk is not None:
+        mapped = partial(_in_groups, mapped, chosen.chunk)
     if chosen.rewrites_convolutions:
         # if the caller vmaps in turn, over seeds, that must not bring grouped convolutions back
         mapped = jax.custom_batching.sequential_vmap(convolutions.canonicalize(mapped))
