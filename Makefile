@@ -7,7 +7,7 @@ CONSTRAINTS ?= constraints.txt
 DATA_ROOT ?= $(or $(ELASTIC_JAX_DATA),$(HOME)/.cache/elastic_jax)
 ARGS ?=
 
-.PHONY: help install demo test test-slow lint types prove bench data test-data docs clean
+.PHONY: help install demo test test-slow lint types prove bench data test-data docs site clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,5 +53,9 @@ test-data: install  ## tests on the fetched data sets
 docs: install  ## write the generated tables of README.md and docs/ anew
 	$(BIN)/elastic-jax list --write-tables
 
+site: install  ## the reference of every module as a web site, in site/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'
+	$(BIN)/python -m pdoc --docformat google --math -o site elastic_jax proofs_check experiments
+
 clean:  ## remove what was made
-	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
