@@ -173,6 +173,8 @@ def like(name: str, tree: Any, template: Any, what: str, *, has_dtypes: bool = T
 
     Asked of tracers it costs nothing when the program runs. `template` may have `jax.ShapeDtypeStruct`s.
     """
+    if _is_like(tree, template, has_dtypes=has_dtypes):  # told in words only where it is not: a host-fed run asks often
+        return tree
     form = describe if has_dtypes else jnp.shape
     given, wanted = (
         {jax.tree_util.keystr(path): form(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(each)[0]}
@@ -183,10 +185,15 @@ def like(name: str, tree: Any, template: Any, what: str, *, has_dtypes: bool = T
             found = given.get(where, "missing") if where else describe(tree)
             needed = wanted.get(where, "absent") if where else describe(template)
             raise TypeError(f"{name}{where} is {found}; it must be {needed}, as {what}{where}")
-    structure, needed = jax.tree.structure(tree), jax.tree.structure(template)
-    if structure != needed:
-        raise TypeError(f"{name} is a {structure}; it must be a {needed}, as {what}")
-    return tree
+    raise TypeError(f"{name} is a {jax.tree.structure(tree)}; it must be a {jax.tree.structure(template)}, as {what}")
+
+
+def _is_like(tree: Any, template: Any, *, has_dtypes: bool) -> bool:
+    structures: list[Any] = [jax.tree.structure(each) for each in (tree, template)]
+    return structures[0] == structures[1] and all(
+        np.shape(one) == np.shape(other) and (not has_dtypes or _dtype(one) == _dtype(other))
+        for one, other in zip(jax.tree.leaves(tree), jax.tree.leaves(template), strict=True)
+    )
 
 
 def float_params(name: str, params: Any) -> Any:

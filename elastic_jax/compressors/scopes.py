@@ -49,7 +49,7 @@ def scoped(
 
 
 def decode_whole(key: Array, code: PyTree, reference: PyTree) -> PyTree:
-    """The message, for a code that is the message with fewer bits' worth in it."""
+    """The code itself, where it is the rebuilt message already."""
     del key, reference
     return code
 

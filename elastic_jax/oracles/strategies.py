@@ -28,8 +28,9 @@ STRATEGIES = ("auto", "vmap", "unrolled", "map", "pmap")
 
 GROUPS = (4, 2)
 """Workers that "auto" evaluates side by side in a straight program, group after group, where one device of a CPU has
-heavy models: a loop keeps the temporaries in the cache, and within a group all cores are busy. Of the ideal loop on
-two cores 1.0 to 1.15 was measured for a small CNN, where one by one gave 1.4, and all of them at once 1.1 to 1.5."""
+heavy models: a loop keeps the temporaries in the cache, and within a group all cores are busy. On two cores a small CNN
+took 1.0 to 1.15 of the ideal loop with 8 and 32 workers and 1.1 to 1.33 with 4, where one by one took 1.4, and all of
+them at once 1.1 to 1.5."""
 UNROLLED_EQUATIONS = 2000
 """Equations, all of a group together, up to which "auto" unrolls: about ten seconds of compilation."""
 CACHE_BYTES = 32 * 2**20
@@ -95,7 +96,7 @@ def resolve(
 
 
 def _group(k: int, most: int, num_equations: int) -> int | None:
-    """How many of k workers to unroll at a time: two groups at least from 4 workers on; None for none."""
+    """How many of k workers to unroll at a time, two groups at least from 4 on; None where all would be too many."""
     sizes = [size for size in GROUPS if 2 * size <= k] or [k]
     fitting = (size for size in sizes if size <= most and size * num_equations <= UNROLLED_EQUATIONS)
     return next(fitting, None)
