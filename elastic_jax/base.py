@@ -119,7 +119,8 @@ class Info(NamedTuple):
     """
 
     workers: Array
-    """int32[k]. The workers that were active."""
+    """int32[k]. The workers that were active; -1 for a slot that nobody used in this step (a worker that has crashed).
+    Its weight, staleness and bits are 0, its view is x_t; its gradient, update and loss mean nothing."""
     views: PyTree
     """[k, ...], parameter units. v_t: where each took its gradient."""
     grads: PyTree

@@ -78,7 +78,7 @@ def check_measure(name: str, measure: Any) -> Measure | Total:
 
 
 def loss(every: int) -> Metric:
-    """float[]: the mean loss of the active workers, each at its view and on its sample."""
+    """float[]: the mean loss of the workers that were active, each at its view and on its sample."""
     return metric(_loss, every)
 
 
@@ -98,7 +98,7 @@ def staleness(every: int) -> Metric:
 
 
 def grad_second_moment(every: int) -> Metric:
-    """float[k], gradient units squared: ‖g_t^i‖², whose mean over runs is at most M²."""
+    """float[k], gradient units squared: ‖g_t^i‖², whose mean over runs is at most M²; 0 in a slot nobody used."""
     return metric(_grad_second_moment, every)
 
 
@@ -166,7 +166,7 @@ def _check_problem(problem: Any) -> Problem:
 
 
 def _loss(moment: Moment) -> Array:
-    return jnp.mean(moment.info.losses)
+    return _mean_over_active(moment.info, moment.info.losses)
 
 
 def _consistency_distance_sq(moment: Moment) -> Array:
@@ -174,8 +174,16 @@ def _consistency_distance_sq(moment: Moment) -> Array:
 
 
 def _consensus_distance_sq(moment: Moment) -> Array:
-    views = moment.info.views
-    return jnp.mean(stacked.distances_sq(views, stacked.worker_mean(views)))
+    info = moment.info
+    is_active = (info.workers >= 0).astype(info.weights.dtype)
+    center = stacked.weighted_sum(is_active / jnp.sum(is_active), info.views)
+    return _mean_over_active(info, stacked.distances_sq(info.views, center))
+
+
+def _mean_over_active(info: Info, values: Array) -> Array:
+    """The mean over the slots of a step that somebody used: [k] -> []."""
+    is_active = info.workers >= 0
+    return jnp.sum(jnp.where(is_active, values, 0)) / jnp.sum(is_active).astype(values.dtype)
 
 
 def _staleness(moment: Moment) -> Array:
@@ -183,7 +191,8 @@ def _staleness(moment: Moment) -> Array:
 
 
 def _grad_second_moment(moment: Moment) -> Array:
-    return stacked.norms_sq(moment.info.grads)
+    squares = stacked.norms_sq(moment.info.grads)
+    return jnp.where(moment.info.workers >= 0, squares, jnp.zeros((), squares.dtype))
 
 
 def _bits_sent(moment: Moment) -> Array:

@@ -46,10 +46,27 @@ def broadcast(tree: PyTree, num_workers: int) -> PyTree:
 
 
 def weighted_sum(weights: Array, rows: PyTree) -> PyTree:
-    """Σ_k weights[k] · rows[k]: [k, ...] -> [...], at the full precision of the leaves."""
+    """Σ_k weights[..., k] · rows[k]: [k, ...] -> [...], at the full precision of the leaves; many sums at once where
+    `weights` has axes before its last, which become the first axes of the leaves."""
     return jax.tree.map(
         lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1, precision=lax.Precision.HIGHEST), rows
     )
+
+
+def weighted_sums(weights: Array, rows: PyTree) -> PyTree:
+    """Σ_s weights[s, k] · rows[s, k]: [s, k] and [s, k, ...] -> [k, ...], for each worker its own sum over slots.
+
+    Slot by slot in one pass: s is a small number of slots, never that of the workers.
+    """
+
+    def of_leaf(leaf: Array) -> Array:
+        factors = weights.astype(leaf.dtype).reshape(*weights.shape, *[1] * (leaf.ndim - 2))
+        total = factors[0] * leaf[0]
+        for slot in range(1, leaf.shape[0]):
+            total = total + factors[slot] * leaf[slot]
+        return total
+
+    return jax.tree.map(of_leaf, rows)
 
 
 def worker_mean(rows: PyTree) -> PyTree:
@@ -66,6 +83,11 @@ def take_rows(rows: PyTree, indices: Array) -> PyTree:
 def take_row(rows: PyTree, index: Array) -> PyTree:
     """rows[index]: [r, ...] and int32[] -> [...]. A row out of range is NaN (0 for integers)."""
     return jax.tree.map(lambda leaf: _take(leaf, index), rows)
+
+
+def take_column(rows: PyTree, index: int) -> PyTree:
+    """rows[:, index]: one worker's part of every slot, [s, k, ...] -> [s, ...]."""
+    return jax.tree.map(lambda leaf: leaf[:, index], rows)
 
 
 def put_rows(rows: PyTree, indices: Array, new_rows: PyTree) -> PyTree:

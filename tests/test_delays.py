@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from elastic_jax import delays
+from elastic_jax import base, delays
 
 NUM_WORKERS, NUM_STEPS = 8, 2000
 MODELS = {
@@ -76,3 +76,62 @@ def test_models_print_their_numbers():
     """Nothing is hidden in a closure."""
     assert "max_delay=4" in repr(delays.uniform(4).draw)
     assert "delay=3" in repr(delays.constant(3))
+
+
+PAIRED = {**{name: model for name, (model, _) in MODELS.items()}, "alternating": delays.alternating(3)}
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_every_pair_of_workers_has_a_delay_of_its_own(name, key):
+    """int32[receiver, sender] in [0, max_delay], 0 to oneself; where there is chance, receivers differ."""
+    model = PAIRED[name]
+    drawn = np.asarray(model.draw_pairs(key, jnp.int32(1), jnp.zeros(NUM_WORKERS)))
+    assert (drawn.shape, drawn.dtype) == ((NUM_WORKERS, NUM_WORKERS), np.int32)
+    assert not np.diagonal(drawn).any()
+    assert 0 <= drawn.min() <= drawn.max() <= model.max_delay
+    off_diagonal = drawn[~np.eye(NUM_WORKERS, dtype=bool)]
+    assert (drawn[0, 2:] == drawn[1, 2:]).all() == (name in ("constant", "constant(0)", "alternating"))
+    assert off_diagonal.max() > 0 or model.max_delay == 0
+
+
+def test_alternating_delays_overtake_each_other():
+    """Worker i is late where t + i is odd, and its next message comes before."""
+    model, workers = delays.alternating(3), jnp.arange(4, dtype=jnp.int32)
+    drawn = [model.draw(jax.random.key(0), jnp.int32(t), workers).tolist() for t in range(2)]
+    assert drawn == [[0, 3, 0, 3], [3, 0, 3, 0]]
+    assert (model.max_delay, model.mean, model.is_adaptive) == (3, 1.5, False)
+
+
+def test_an_adversary_delays_the_larger_half(key):
+    """By the norm of what is sent, for every receiver but the sender; and it says that it looks."""
+    model = delays.largest_late(5)
+    drawn = model.draw_pairs(key, jnp.int32(0), jnp.array([3.0, 1.0, 4.0, 2.0]))
+    assert drawn.tolist() == [[0, 0, 5, 0], [5, 0, 5, 0], [5, 0, 0, 0], [5, 0, 5, 0]]
+    assert model.is_adaptive
+    with pytest.raises(ValueError, match=r"^model = .* oblivious"):
+        delays.record(model, key, num_steps=2, num_workers=2)
+    with pytest.raises(ValueError, match=r"^delays = .* no delay of a worker alone"):
+        model.draw(key, jnp.int32(0), jnp.arange(2))
+
+
+def test_a_recorded_schedule_is_replayed(key):
+    """`trace(record(...))` draws in step t what the model drew with the schedule's key of step t, then starts again."""
+    model, zeros = delays.uniform(4), jnp.zeros(3)
+    recorded = delays.record(model, key, num_steps=5, num_workers=3)
+    replayed = delays.trace(recorded)
+    assert replayed.is_paired
+    for t in range(5):
+        schedule = base.split_key(base.step_key(key, t)).schedule
+        expected = model.draw_pairs(schedule, jnp.int32(t), zeros)
+        for step in (t, t + 5):
+            drawn = replayed.draw_pairs(jax.random.key(9), jnp.int32(step), zeros)
+            np.testing.assert_array_equal(drawn, expected)
+    assert len(np.unique(recorded)) > 2
+
+
+def test_a_trace_of_pairs_has_no_delay_to_oneself():
+    """A worker's own gradients are in its view at once."""
+    with pytest.raises(ValueError, match="0 from a worker to itself"):
+        delays.trace(np.ones((1, 2, 2), int))
+    with pytest.raises(ValueError, match=r"shape \(1, 2, 3\)"):
+        delays.trace(np.zeros((1, 2, 3), int))

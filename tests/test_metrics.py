@@ -185,3 +185,22 @@ def test_a_wrong_cadence_is_refused() -> None:
         metrics.loss(0)
     with pytest.raises(TypeError, match=r"measure = 5 .*Moment"):
         metrics.metric(5, 1)  # type: ignore[arg-type]
+
+
+def test_slots_that_nobody_used_are_left_out() -> None:
+    """Means are over the workers that were active; a crashed one has no gradient."""
+    rows = jnp.array([[1.0, 0.0], [3.0, 0.0], [100.0, 100.0]])
+    info = base.info(
+        workers=jnp.array([0, 1, -1], jnp.int32),
+        views=rows,
+        losses=jnp.array([2.0, 4.0, jnp.nan]),
+        grads=rows,
+        updates=rows,
+        weights=jnp.array([0.5, 0.5, 0.0]),
+    )
+    moment = metrics.Moment(jnp.int32(0), rows[0], rows[0], info, (), (), ())
+    values = {
+        make.__name__: np.asarray(make(1).measure(moment)).tolist()
+        for make in (metrics.loss, metrics.consensus_distance_sq, metrics.grad_second_moment)
+    }
+    assert values == {"loss": 3.0, "consensus_distance_sq": 1.0, "grad_second_moment": [1.0, 9.0, 0.0]}

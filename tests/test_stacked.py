@@ -56,6 +56,24 @@ def test_weighted_sum_is_numpys(key):
     np.testing.assert_allclose(stacked.worker_mean(tree)["a"], np.asarray(tree["a"]).mean(axis=0), rtol=1e-13)
 
 
+def test_many_weighted_sums_at_once(key):
+    """Weights [m, k] make m sums; each row is the sum with those weights."""
+    weights, tree = jax.random.uniform(key, (3, N)), rows()
+    got = stacked.weighted_sum(weights, tree)
+    for row in range(3):
+        expected = stacked.weighted_sum(weights[row], tree)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one(got, row), expected)
+
+
+def test_sums_over_slots_are_numpys(key):
+    """Σ_s weights[s, k] rows[s, k], for each worker its own; a column is one worker's part of every slot."""
+    weights, leaf = np.asarray(jax.random.uniform(key, (3, N))), np.asarray(jax.random.normal(key, (3, N, 2)))
+    np.testing.assert_allclose(
+        stacked.weighted_sums(weights, jnp.asarray(leaf)), np.einsum("sk,skd->kd", weights, leaf), rtol=1e-13
+    )
+    np.testing.assert_array_equal(stacked.take_column(leaf, 2), leaf[:, 2])
+
+
 def test_sums_over_workers_are_products_of_full_precision():
     """A product, which XLA runs at memory speed, with the precision written into the program."""
     program = str(jax.make_jaxpr(stacked.worker_mean)(rows()))

@@ -67,7 +67,7 @@ def batch_of(num_workers: int) -> tuple[jax.Array, settings.Setting]:
     bounded = [setting for _, setting, _ in settings.bounded(num_workers) for _ in range(NUM_SEEDS)]
     batch = [settings.clock(num_workers), settings.roll_call(num_workers), quadratics, quadratics, *bounded]
     keys = jax.random.split(jax.random.key(7), (len(batch), 2))
-    keys = keys.at[OTHER_SAMPLES, 0].set(keys[FIRST_SAMPLES, 0])
+    keys = keys.at[OTHER_SAMPLES, 0].set(keys[FIRST_SAMPLES, 0]).at[ROLL_CALL, 0].set(keys[CLOCK, 0])
     return keys, jax.tree.map(lambda *leaves: np.stack(leaves), *batch)
 
 
@@ -298,16 +298,35 @@ def law_consistency(case: Case) -> dict[str, float] | None:
 
 
 def law_ages(case: Case) -> int:
-    """Where a view is a past x_s, `staleness` says t - s; returns the number of views that were judged."""
-    params, info = run(case).batch(CLOCK)
-    judged = 0
-    for t in range(NUM_STEPS):
-        for view, staleness in zip(info.views[t], info.staleness[t], strict=True):
-            ages = [t - s for s in range(t + 1) if np.abs(params[s] - view).max() <= ROUNDING * (1 + t)]
-            assert not ages or staleness in ages, f"step {t}: staleness {staleness}, the view shows {ages}"
-            assert 0 <= staleness <= t, f"step {t}: staleness {staleness}"
-            judged += bool(ages)
+    """Where a view is a past x_s, `staleness` says t - s; returns the number of views that were judged.
+
+    A view that lacks single messages can show the time of a past x_s by chance, and one that lacks coordinates can
+    have its roll: it is a past x_s if it is both.
+    """
+    clock, roll_call = run(case).batch(CLOCK), run(case).batch(ROLL_CALL)
+    staleness, judged = clock.info.staleness, 0
+    for t, k in np.ndindex(staleness.shape):
+        ages = [t - s for s in range(t + 1) if _is_past(clock, t, k, s) and _is_past(roll_call, t, k, s)]
+        assert not ages or staleness[t, k] in ages, f"step {t}: staleness {staleness[t, k]}, the view shows {ages}"
+        assert 0 <= staleness[t, k] <= t, f"step {t}: staleness {staleness[t, k]}"
+        judged += bool(ages)
     return judged
+
+
+def _is_past(found: Run, t: int, k: int, s: int) -> bool:
+    return bool(np.abs(found.params[s] - found.info.views[t, k]).max() <= ROUNDING * (1 + t))
+
+
+def law_unused_slots(case: Case) -> int:
+    """A slot that nobody used has no weight, no age, nothing sent, and x_t for a view; returns how many there are."""
+    params, info = run(case)
+    is_unused = info.workers < 0
+    assert np.all(info.workers[is_unused] == -1), "a worker has a number below -1"
+    for name in ("weights", "staleness", "bits_sent"):
+        assert not np.any(getattr(info, name)[is_unused]), f"{name} of a slot that nobody used"
+    agree((info.views - params[:, :-1, None])[is_unused], 0.0, "the view of a slot that nobody used is not x")
+    assert not np.all(is_unused, axis=-1).any(), "a step in which nobody is active"
+    return int(is_unused.sum())
 
 
 def law_delays(case: Case) -> None:

@@ -182,6 +182,11 @@ def _wrong_worker(old: Any, new: Any, info: base.Info) -> Any:
     return new, info._replace(workers=(info.workers + 1) % settings.NUM_WORKERS)
 
 
+def _nobody(old: Any, new: Any, info: base.Info) -> Any:
+    del old
+    return new, info._replace(workers=jnp.full_like(info.workers, -1))
+
+
 def _scaled_bound(factor: float, build: Any, oracle: Any, **arguments: Any) -> base.Algorithm:
     correct = build(oracle, **arguments)
     return correct._replace(consistency_bound=lambda *given: factor * correct.consistency_bound(*given))
@@ -290,6 +295,7 @@ BUGS = [
     _bug("loss of mass denied (updates)", laws.law_updates, "synchronous_sgd", DENIES_LOSS, **TOP_K),
     _bug("weights 1 for 1/n", laws.law_global_step, "delayed_sgd", partial(_after, _wrong_weights)),
     _bug("another worker named", laws.law_mass, "parameter_server_sgd", partial(_after, _wrong_worker)),
+    _bug("a contribution of nobody", laws.law_unused_slots, "parameter_server_sgd", partial(_after, _nobody)),
     _bug("bound too small", laws.law_consistency, "local_sgd", partial(_scaled_bound, 0.01)),
     _bug("bound vacuous", laws.law_consistency, "local_sgd", partial(_scaled_bound, 1e4)),
     _bug("hidden state", laws.law_nothing_hidden, "delayed_sgd", _hidden_counter),

@@ -41,7 +41,7 @@ def test_nothing_outside_the_arguments_matters(case):
     laws.law_nothing_hidden(case)
 
 
-@over(CASES)
+@over([case for case in CASES if not case.is_adaptive])
 def test_the_schedule_does_not_look_at_the_samples(case):
     """Who, when and how late depend on the schedule's key alone."""
     laws.law_oblivious_schedule(case)
@@ -86,6 +86,12 @@ def test_views_are_as_old_as_staleness_says(case):
     """The clock: a view that is a past x_s has staleness t - s."""
     if not laws.law_ages(case):
         pytest.skip("no view is ever a past x: its age cannot be read")
+
+
+@over(CASES)
+def test_slots_that_nobody_used_are_empty(case):
+    """A crashed worker has no weight, sends nothing and is told apart by the number -1."""
+    laws.law_unused_slots(case)
 
 
 @over([case for case in CASES if "delays" in case.arguments])
