@@ -191,6 +191,7 @@ def _not_to_oneself(drawn: Array) -> Array:
 
 
 def _undrawn(key: Array, step: Array, workers: Array) -> Array:
+    del key, step, workers
     raise ValueError("delays = a model of senders and receivers; it has no delay of a worker alone")
 
 

@@ -46,8 +46,10 @@ def broadcast(tree: PyTree, num_workers: int) -> PyTree:
 
 
 def weighted_sum(weights: Array, rows: PyTree) -> PyTree:
-    """Σ_k weights[..., k] · rows[k]: [k, ...] -> [...], at the full precision of the leaves; many sums at once where
-    `weights` has axes before its last, which become the first axes of the leaves."""
+    """Σ_k weights[..., k] · rows[k]: [k, ...] -> [...], at the full precision of the leaves.
+
+    Axes of `weights` before its last make as many sums at once, and become the first axes of the leaves.
+    """
     return jax.tree.map(
         lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1, precision=lax.Precision.HIGHEST), rows
     )
