@@ -1,3 +1,7 @@
 """Synchronous methods: all workers take their gradients in rounds."""
 
 from elastic_jax.algorithms.synchronous import synchronous_sgd as synchronous_sgd
+
+# isort: split
+from elastic_jax.algorithms.synchronous import crash_sgd as crash_sgd
+from elastic_jax.algorithms.synchronous import lossy_sgd as lossy_sgd
