@@ -1,7 +1,7 @@
 """Parts written as text: 'top_k(0.01)' is `compressors.top_k(0.01)`, for the command line and for configurations.
 
 The argument's name says which module the part is from; its value is a Python literal or one call of a constructor of
-that module with literal arguments. Nothing else is evaluated.
+that module, whose arguments are literals or such calls again. Nothing else is evaluated.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any
 
 import optax
 
-from elastic_jax import arguments, clocks, compressors, delays, topologies
+from elastic_jax import arguments, clocks, compressors, crashes, delays, drops, topologies
 
 PARTS: Mapping[str, ModuleType] = {
     "clock": clocks,
     "compressor": compressors,
+    "crashes": crashes,
     "delays": delays,
+    "drops": drops,
     "optimizer": optax,
     "topology": topologies,
 }
@@ -73,7 +75,7 @@ def _value(name: str, text: str) -> Any:
 def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
     module = PARTS[name]
     function = node.func if isinstance(node, ast.Call) else node
-    kinds = ("Clock", "Compressor", "DelayModel", "Topology")
+    kinds = ("Clock", "Compressor", "CrashModel", "DelayModel", "DropModel", "Topology")
     constructors = [
         attribute
         for attribute, value in vars(module).items()
@@ -84,16 +86,22 @@ def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
     if not isinstance(function, ast.Name):
         raise ValueError(f"{name} = {text!r} cannot be read; it must be a call such as {constructors[0]}(...)")
     constructor = getattr(module, arguments.one_of(name, function.id, constructors))
-    try:
-        positional = [ast.literal_eval(argument) for argument in getattr(node, "args", [])]
-        keywords = {each.arg: ast.literal_eval(each.value) for each in getattr(node, "keywords", []) if each.arg}
-    except ValueError as error:
-        raise ValueError(
-            f"{name} = {text!r} cannot be read; its arguments must be numbers, strings or lists"
-        ) from error
+    positional = [_argument(name, each, text) for each in getattr(node, "args", [])]
+    keywords = {each.arg: _argument(name, each.value, text) for each in getattr(node, "keywords", []) if each.arg}
     try:
         inspect.signature(constructor).bind(*positional, **keywords)
     except TypeError as error:
         signature = inspect.signature(constructor)
         raise ValueError(f"{name} = {text!r} does not fit {function.id}{signature}: {error}") from error
     return constructor(*positional, **keywords)
+
+
+def _argument(name: str, node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Call):
+        return _part(name, node, text)
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} = {text!r} cannot be read; its arguments must be numbers, strings, lists or parts of its kind"
+        ) from error

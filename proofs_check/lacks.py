@@ -5,6 +5,9 @@ whose name is a word of the notation and says the reason:
 
     history, snapshots      "late"      a view is the global parameters of `Info.staleness` steps ago, whole
     memories                "unsent"    what a compressor held back, [n, ...]
+    writes                  "unseen"    the last writes to a shared memory, of which a read misses coordinates
+    received_params         "undelivered"   what worker i has received, [n, ...], from which messages are missing
+    stand_ins               "substituted"   a worker's own updates in the place of those that are missing
     local_params            "unmixed"   each worker has its own parameters, [n, ...], and x_t is their mean
 
 A statement is meant for the variants whose reasons are the ones it speaks of, all of them and no other. A field of
@@ -22,13 +25,22 @@ import jax.numpy as jnp
 
 from elastic_jax.base import Algorithm
 
-LATE, UNSENT, UNMIXED = "late", "unsent", "unmixed"
+LATE, UNSENT, UNSEEN, UNMIXED = "late", "unsent", "unseen", "unmixed"
+UNDELIVERED, SUBSTITUTED = "undelivered", "substituted"
 
-REASONS: Mapping[str, str] = {"history": LATE, "snapshots": LATE, "memories": UNSENT, "local_params": UNMIXED}
+REASONS: Mapping[str, str] = {
+    "history": LATE,
+    "snapshots": LATE,
+    "memories": UNSENT,
+    "writes": UNSEEN,
+    "received_params": UNDELIVERED,
+    "stand_ins": SUBSTITUTED,
+    "local_params": UNMIXED,
+}
 """{field of a state: why views differ from x_t}."""
 
-OTHERS = frozenset({"params", "opt_state", "opt_states"})
-"""Fields with parameters in them that are no reason: what all workers read, and optimisers."""
+OTHERS = frozenset({"params", "opt_state", "opt_states", "pendings"})
+"""Fields with parameters in them that are no reason: what all workers read, optimisers, messages on their way."""
 
 _NUM_COORDINATES = 7
 """Of the parameters whose axis is looked for; a number that no other axis of a state has by chance."""

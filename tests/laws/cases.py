@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import optax
 
-from elastic_jax import algorithms, base, clocks, compressors, delays, topologies
+from elastic_jax import algorithms, base, clocks, compressors, crashes, delays, drops, reads, topologies
 from laws import settings
 from laws.settings import NUM_WORKERS
 
@@ -44,6 +44,15 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
         "heavy_tailed": delays.heavy_tailed(1.0, max_delay=3),
         "trace": delays.trace([[0, 1, 2, 3], [3, 0, 1, 2], [2, 2, 0, 1]]),
     },
+    "reads": {
+        "ages": reads.ages(3),
+        "masks": reads.masks(3, 0.5),
+        "largest": reads.largest(2, 0.5),
+        "oldest": reads.oldest(3),
+    },
+    "crashes": {"random": crashes.random(2, rate=0.15), "worst": crashes.worst(1, at=3)},
+    "drops": {"random": drops.random(0.3), "alternating": drops.alternating()},
+    "max_missing": {"2": 2},
     "clock": {"constant": clocks.constant(0.5), "exponential": clocks.exponential(2.0)},
     "period": {"1": 1, "3": 3},
     "topology": {"ring": topologies.ring(NUM_WORKERS), "star": topologies.star(NUM_WORKERS)},
@@ -78,6 +87,11 @@ class Case:
         compressor = self.arguments.get("compressor")
         has_switch = "error_feedback" in inspect.signature(self.module.build).parameters
         return compressor is not None and has_switch and not self.arguments.get("error_feedback", False)
+
+    @property
+    def is_adaptive(self) -> bool:
+        """A part declares that its schedule looks at the samples."""
+        return any(getattr(part, "is_adaptive", False) for part in self.arguments.values())
 
     def build(self, oracle: Callable[..., Any] = settings.oracle, **more: Any) -> base.Algorithm:
         given = {"num_workers": NUM_WORKERS, **self.arguments, **more}
