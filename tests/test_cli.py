@@ -118,6 +118,16 @@ def test_parts_are_read_from_text():
     assert bound["x"] == "iid"
 
 
+def test_a_part_may_be_made_of_a_part():
+    """An argument of a constructor may be the call of another, of the same kind and no other."""
+    bound = by_name.assignments(["compressor=contracted(qsgd(4, scope='model'))"], flag="--set")
+    assert str(bound["compressor"]) == str(compressors.contracted(compressors.qsgd(4, scope="model")))
+    with pytest.raises(ValueError, match=r"^compressor = 'uniform' is unknown"):
+        by_name.assignments(["compressor=contracted(uniform(4))"], flag="--set")
+    with pytest.raises(ValueError, match=r"^compressor = .* is biased"):
+        by_name.assignments(["compressor=contracted(top_k(0.5))"], flag="--set")
+
+
 @pytest.mark.parametrize("text", ["delays=__import__('os')", "delays=uniform(open('x'))", "delays=uniform(1, 2, 3)"])
 def test_nothing_but_constructors_with_literals_is_evaluated(text):
     with pytest.raises(ValueError, match="delays"):

@@ -6,11 +6,13 @@ and a `reference` of the message's shape: norm-based compressors read only its s
 
 δ, the contraction factor, is what is *kept*: E‖C(w) - w‖² <= (1 - δ) ‖w‖². The elastic consistency paper's γ is what
 is lost, γ = 1 - δ (`residual_fraction`). ω, the variance factor of an unbiased compressor: E‖C(w) - w‖² <= ω ‖w‖².
-Both are functions of the message, since they depend on its shapes. `bits` is an exact integer formula.
+κ, the norm factor: E‖C(w)‖² <= κ² ‖w‖² (`norm_factor`), which follows from the others. All are functions of the
+message, since they depend on its shapes. `bits` is an exact integer formula.
 """
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -18,9 +20,14 @@ from jax import Array
 
 from elastic_jax import arguments, stacked
 from elastic_jax.compressors.compressor import Compressor as Compressor
-from elastic_jax.compressors.quantizers import scaled_sign as scaled_sign
+from elastic_jax.compressors.contracted import contracted as contracted
+from elastic_jax.compressors.quantizers import qsgd as qsgd
+from elastic_jax.compressors.quantizers import terngrad as terngrad
 from elastic_jax.compressors.scopes import constant, decode_whole, sizes
 from elastic_jax.compressors.selection import LARGE
+from elastic_jax.compressors.signs import scaled_sign as scaled_sign
+from elastic_jax.compressors.signs import sign_l2 as sign_l2
+from elastic_jax.compressors.signs import two_means as two_means
 from elastic_jax.compressors.sparsifiers import random_k as random_k
 from elastic_jax.compressors.sparsifiers import top_k as top_k
 
@@ -47,6 +54,18 @@ def residual_fraction(compressor: Compressor, message: PyTree) -> float | None:
     return None if kept is None else 1.0 - kept
 
 
+def norm_factor(compressor: Compressor, message: PyTree) -> float | None:
+    """κ with E‖C(message)‖² <= κ² ‖message‖²: the smallest that the declared factors prove, None if they prove none.
+
+    1 if C never lengthens; √(1 + ω) if it is unbiased; 1 + √γ if it is a contraction, by the triangle inequality.
+    """
+    variance, lost = compressor.variance_factor(message), residual_fraction(compressor, message)
+    known = [1.0] if compressor.is_shrinking else []
+    known += [] if variance is None else [math.sqrt(1.0 + variance)]
+    known += [] if lost is None else [1.0 + math.sqrt(lost)]
+    return min(known, default=None)
+
+
 def identity() -> Compressor:
     """Sends everything: C(w) = w, δ = 1, ω = 0, one full-precision number an element."""
     return Compressor(
@@ -56,6 +75,7 @@ def identity() -> Compressor:
         contraction_factor=partial(constant, value=1.0),
         variance_factor=partial(constant, value=0.0),
         is_pathwise=True,
+        is_shrinking=True,
     )
 
 

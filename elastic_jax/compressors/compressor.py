@@ -25,3 +25,5 @@ class Compressor(NamedTuple):
     """`variance_factor(message) -> ω >= 0`; None if it is biased."""
     is_pathwise: bool
     """True if the contraction holds for every draw of the key; False if only in expectation."""
+    is_shrinking: bool
+    """True if E‖C(w)‖² <= ‖w‖² for every message: what is sent is no longer than what was to be sent."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
@@ -25,6 +26,7 @@ def scoped(
     contraction: Callable[[int], float | None],
     variance: Callable[[int], float | None],
     is_pathwise: bool,
+    is_shrinking: bool,
 ) -> Compressor:
     """The compressor that applies `compress` to each leaf, or to all leaves as one vector.
 
@@ -35,6 +37,7 @@ def scoped(
         contraction: d -> δ of one vector; None if it is no contraction.
         variance: d -> ω of one vector; None if it is biased.
         is_pathwise: as in `Compressor`.
+        is_shrinking: as in `Compressor`.
     """
     arguments.one_of("scope", scope, SCOPES)
     whole = scope == "model"
@@ -45,6 +48,7 @@ def scoped(
         contraction_factor=partial(_worst, factor=contraction, whole=whole, worst=min),
         variance_factor=partial(_worst, factor=variance, whole=whole, worst=max),
         is_pathwise=is_pathwise,
+        is_shrinking=is_shrinking,
     )
 
 
@@ -90,3 +94,13 @@ def constant(message: Any, *, value: float | None) -> float | None:
     """A factor that depends on no shape."""
     del message
     return value
+
+
+def contraction_of_unbiased(variance: float) -> float | None:
+    """δ = 1 - ω of an unbiased compressor, which is a contraction only if ω < 1."""
+    return 1.0 - variance if variance < 1 else None
+
+
+def wide(vector: Array) -> Array:
+    """`vector` with at least the precision of float32: half precision holds neither a sum nor a probability."""
+    return vector.astype(jnp.promote_types(vector.dtype, jnp.float32))

@@ -11,7 +11,7 @@ from jax import Array
 
 from elastic_jax import arguments
 from elastic_jax.compressors.compressor import Compressor
-from elastic_jax.compressors.scopes import constant, scoped
+from elastic_jax.compressors.scopes import constant, contraction_of_unbiased, scoped
 from elastic_jax.compressors.selection import largest
 
 
@@ -33,6 +33,7 @@ def top_k(fraction: float, *, scope: str = "leaf") -> Compressor:
         contraction=partial(_kept_fraction, fraction=fraction),
         variance=partial(constant, value=None),
         is_pathwise=True,
+        is_shrinking=True,
     )
 
 
@@ -57,6 +58,7 @@ def random_k(fraction: float, *, is_scaled: bool = False, scope: str = "leaf") -
         contraction=partial(_scaled_contraction if is_scaled else _kept_fraction, fraction=fraction),
         variance=partial(_scaled_variance, fraction=fraction) if is_scaled else partial(constant, value=None),
         is_pathwise=False,
+        is_shrinking=not is_scaled,
     )
 
 
@@ -86,12 +88,11 @@ def _scaled_variance(size: int, *, fraction: float) -> float:
 
 
 def _scaled_contraction(size: int, *, fraction: float) -> float | None:
-    kept = 1.0 - _scaled_variance(size, fraction=fraction)
-    return kept if kept > 0 else None
+    return contraction_of_unbiased(_scaled_variance(size, fraction=fraction))
 
 
 def _bits_indexed(size: int, width: int, *, fraction: float) -> int:
-    return num_kept(fraction, size) * (width + math.ceil(math.log2(size)) if size > 1 else width)
+    return num_kept(fraction, size) * (width + (size - 1).bit_length())
 
 
 def _bits_seeded(size: int, width: int, *, fraction: float) -> int:
