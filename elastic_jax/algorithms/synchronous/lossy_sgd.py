@@ -136,7 +136,7 @@ def step(
         # y^i = y^i + (1/n) Σ_R u^j + (1/n) |not in R| u^i
         own = jnp.diag(jnp.sum(1.0 / num_workers - shares, axis=1)) if substitute else 0.0
         received = stacked.weighted_sum(shares + own, updates)
-        new_num_missing = num_missing + ~is_delivered
+        new_num_missing = jnp.where(is_delivered, num_missing, num_missing + 1)
     if piggyback and substitute:
         # S^ij = S^ij + u^i
         stand_ins = jax.tree.map(lambda old, new: old + new[:, None], state.stand_ins, updates)
@@ -158,7 +158,7 @@ def step(
         updates=updates,
         weights=weights,
         staleness=jnp.max(num_missing, axis=1) if piggyback else None,
-        bits_sent=one_message * (_num_messages(num_missing) if piggyback else 1),
+        bits_sent=one_message * (_num_messages(num_missing).astype(jnp.float32) if piggyback else 1.0),
     )
 
 
@@ -292,16 +292,18 @@ def _within_budget(is_delivered: Array, num_missing: Array, *, piggyback: bool, 
     """What is delivered: bool[n, n]; of a receiver's drops only the first ones, by sender, that the budget allows."""
     if max_missing is None:
         return is_delivered
-    adds = jnp.where(is_delivered, 0, num_missing + 1 if piggyback else 1)
-    before = 0 if piggyback else jnp.sum(num_missing, axis=1, keepdims=True)
-    return is_delivered | (before + jnp.cumsum(adds, axis=1) > max_missing)
+    if piggyback:
+        num_after = jnp.cumsum(jnp.where(is_delivered, 0, num_missing + 1), axis=1)
+    else:
+        num_after = jnp.sum(num_missing, axis=1, keepdims=True) + jnp.cumsum(~is_delivered, axis=1)
+    return is_delivered | (num_after > max_missing)
 
 
 def _num_messages(num_missing: Array) -> Array:
     """int32[n]: what each sends, one message to all others for whom nothing is pending, and one to each of the rest."""
     is_other = ~jnp.eye(num_missing.shape[0], dtype=bool)
     num_pending = jnp.sum((num_missing > 0) & is_other, axis=0, dtype=jnp.int32)
-    return num_pending + jnp.any((num_missing == 0) & is_other, axis=0)
+    return num_pending + jnp.any((num_missing == 0) & is_other, axis=0).astype(jnp.int32)
 
 
 def _keep(is_kept: Array, rows: PyTree) -> PyTree:
