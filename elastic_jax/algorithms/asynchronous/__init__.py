@@ -1,4 +1,6 @@
 """Asynchronous methods: gradients arrive late."""
 
+from elastic_jax.algorithms.asynchronous import asynchronous_sgd as asynchronous_sgd
 from elastic_jax.algorithms.asynchronous import delayed_sgd as delayed_sgd
 from elastic_jax.algorithms.asynchronous import parameter_server_sgd as parameter_server_sgd
+from elastic_jax.algorithms.asynchronous import shared_memory_sgd as shared_memory_sgd
