@@ -27,6 +27,16 @@ class Clock(NamedTuple):
     """`staleness_second_moment(num_workers) -> E[s²]`, steps²: s is the staleness at a server that applies each
     gradient as it arrives; None where no closed form is known."""
 
+    def covers(self, num_workers: int, staleness: int) -> bool:
+        """Whether bounds made of this clock hold for each single schedule, and not only on average over them.
+
+        Args:
+            num_workers: n.
+            staleness: the largest of the schedule at hand, steps.
+        """
+        promised = self.staleness_second_moment(num_workers)
+        return promised is not None and promised >= staleness**2
+
 
 def exponential(mean: float = 1.0) -> Clock:
     """Memoryless times: exponential with `mean` > 0 seconds. The next gradient comes from a uniformly random worker.

@@ -118,7 +118,7 @@ def every_path(
         num_steps = max_tosses // coins_per_step
         coins = _all_coins(num_steps, coins_per_step, algorithm.num_workers)
 
-        key_schedule, key_samples = jax.random.split(unrolled(jax.random.key(seed)))
+        key_schedule, key_samples = run_key(seed, is_exact=True)
         keys = _step_keys(key_schedule, key_samples[None], num_steps=num_steps)[0]
         seen = jax.device_get(_roll_paths(keys, starts, coefficients, coins, algorithm=algorithm))
         points = np.concatenate([_flat_points(seen.params, 3), _flat_points(seen.info.views, 4)], axis=1)
@@ -129,7 +129,15 @@ def every_path(
     }
 
 
-def sampled(algorithm: Algorithm, problem: Problem, *, num_steps: int, num_seeds: int, seed: int = 0) -> Trajectory:
+def sampled(
+    algorithm: Algorithm,
+    problem: Problem,
+    *,
+    num_steps: int,
+    num_seeds: int,
+    seed: int = 0,
+    has_own_schedules: bool = False,
+) -> Trajectory:
     """A trajectory over seeds of the samples.
 
     Args:
@@ -138,9 +146,13 @@ def sampled(algorithm: Algorithm, problem: Problem, *, num_steps: int, num_seeds
         num_steps: T >= 1.
         num_seeds: S >= 200 for the Gaussian approximation of means.
         seed: another one gives another schedule and other samples.
+        has_own_schedules: each run has a schedule of its own, instead of one for all: means are over schedules too.
     """
     with jax.enable_x64(True):
-        key_schedule, key_samples, key_params = jax.random.split(unrolled(jax.random.key(seed)), 3)
+        key_schedule, key_samples = run_key(seed, is_exact=False)
+        key_params = _keys(seed, is_exact=False)[2]
+        if has_own_schedules:
+            key_schedule = jax.random.split(key_schedule, num_seeds)
         params, data = _double(problem.init(key_params)), _double(problem.data)
         keys = _step_keys(key_schedule, jax.random.split(key_samples, num_seeds), num_steps=num_steps)
         seen = _roll_seeds(keys, params, data, algorithm=algorithm)
@@ -150,6 +162,20 @@ def sampled(algorithm: Algorithm, problem: Problem, *, num_steps: int, num_seeds
         ]
         values, slopes = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         return _trajectory(jax.device_get(seen), values, slopes, is_exact=False)
+
+
+def run_key(seed: int = 0, *, is_exact: bool) -> Array:
+    """key[2], of the schedule and of the samples: what the record of a part is made with, to know a run's schedule.
+
+    Args:
+        seed: as given to `every_path` or `sampled`.
+        is_exact: of `every_path`; else of `sampled`, all runs of which share this schedule.
+    """
+    return _keys(seed, is_exact=is_exact)[:2]
+
+
+def _keys(seed: int, *, is_exact: bool) -> Array:
+    return jax.random.split(unrolled(jax.random.key(seed)), 2 if is_exact else 3)
 
 
 class _Seen(NamedTuple):
