@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from elastic_jax import algorithms, base, clocks, compressors, crashes, delays, drops, problems
+from elastic_jax import algorithms, base, clocks, compressors, crashes, delays, drops, problems, reads
 from elastic_jax.base import Algorithm, Constants, Problem
 from proofs_check import planted, two_samples
 from proofs_check import trajectory as trajectories
@@ -48,6 +48,9 @@ PARTS: tuple[Mapping[str, Any], ...] = (
     {"compressor": compressors.top_k(0.25), "error_feedback": True},
     {"delays": delays.constant(2)},
     {"clock": clocks.constant()},
+    {"reads": reads.oldest(3)},
+    {"reads": reads.masks(3, 0.5), "compressor": compressors.top_k(0.25)},
+    {"reads": reads.largest(2, 0.5), "compressor": compressors.top_k(0.25), "error_feedback": True},
     {"crashes": crashes.worst(1)},
     {"crashes": crashes.worst(1), "substitute": True},
     {"drops": drops.alternating()},
@@ -315,6 +318,20 @@ def planted_run(
     chosen = {objective: two_samples.objectives()[objective]}
     runs = trajectories.every_path(algorithm, chosen, max_tosses=MAX_TOSSES)
     return next(of_runs(f"{setting} with {bug}", algorithm, runs, step_size))
+
+
+def rerun(case: Case, algorithm: Algorithm, objective: str, *, max_tosses: int = MAX_TOSSES) -> Case:
+    """The exact case with another algorithm in its place, one with a bug.
+
+    Args:
+        case: what is repeated.
+        algorithm: what is run instead.
+        objective: of `two_samples`.
+        max_tosses: coins of a run.
+    """
+    chosen = {objective: two_samples.objectives()[objective]}
+    runs = trajectories.every_path(algorithm, chosen, max_tosses=max_tosses)
+    return next(of_runs(case.setting, algorithm, runs, case.step_size))
 
 
 def first_setting(is_meant: Callable[[Algorithm], bool], *, step_size: float = STEP_SIZE) -> str:

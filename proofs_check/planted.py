@@ -13,13 +13,23 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from elastic_jax import base, stacked
+from elastic_jax import base, reads, stacked
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree
 
 
 def older_views(algorithm: Algorithm) -> Algorithm:
     """Views are one step older than the algorithm says: a delay of τ + 1 where τ is declared."""
     return algorithm._replace(step=partial(_understate_staleness, step=algorithm.step))
+
+
+def older_reads(algorithm: Algorithm) -> Algorithm:
+    """No read sees anything of the last τ + 1 writes, where the variant declares τ."""
+    bound = algorithm.step.keywords  # type: ignore[attr-defined]
+    older = {"reads": reads.oldest(bound["max_delay"] + 1), "max_delay": bound["max_delay"] + 1}
+    return algorithm._replace(
+        init=partial(_as_given, function=partial(algorithm.init, **older)),
+        step=partial(_as_given, function=partial(algorithm.step, **older)),
+    )
 
 
 def flipped_memories(algorithm: Algorithm) -> Algorithm:
@@ -35,6 +45,16 @@ def scaled_memories(algorithm: Algorithm, *, factor: float) -> Algorithm:
 def scaled_local_params(algorithm: Algorithm, *, factor: float) -> Algorithm:
     """The workers' own parameters are averaged with weights that sum to `factor`."""
     return algorithm._replace(step=partial(_scale_field, step=algorithm.step, field="local_params", factor=factor))
+
+
+def scaled_received_params(algorithm: Algorithm, *, factor: float) -> Algorithm:
+    """What the workers have received is scaled in every step: mass is lost for ever."""
+    return algorithm._replace(step=partial(_scale_field, step=algorithm.step, field="received_params", factor=factor))
+
+
+def scaled_pendings(algorithm: Algorithm, *, factor: float) -> Algorithm:
+    """Of the messages that are still to be delivered, only a part is kept."""
+    return algorithm._replace(step=partial(_scale_field, step=algorithm.step, field="pendings", factor=factor))
 
 
 def dropping_sgd(
@@ -116,6 +136,11 @@ def _dropping_step(
     return _State(state.num_steps + 1, new_params), base.info(
         workers=workers, views=views, losses=losses, grads=grads, updates=updates, weights=weights
     )
+
+
+def _as_given(*positional: Any, function: Callable[..., Any]) -> Any:
+    """`function`, whose keywords do not show: what the variant declares is read off its bound."""
+    return function(*positional)
 
 
 def _understate_staleness(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any]) -> tuple[Any, Info]:
