@@ -26,6 +26,14 @@ CONTRACTIONS = {
     "random_k scaled": compressors.random_k(0.75, is_scaled=True),
     "scaled_sign": compressors.scaled_sign(),
     "scaled_sign of the model": compressors.scaled_sign(scope="model"),
+    "two_means": compressors.two_means(),
+    "two_means of the model": compressors.two_means(scope="model"),
+    "qsgd": compressors.qsgd(2),
+    "qsgd of the model": compressors.qsgd(3, scope="model"),
+    "terngrad": compressors.terngrad(),
+    "contracted random_k": compressors.contracted(compressors.random_k(0.3, is_scaled=True)),
+    "contracted qsgd": compressors.contracted(compressors.qsgd(1)),
+    "contracted terngrad of the model": compressors.contracted(compressors.terngrad(scope="model")),
 }
 
 
@@ -180,10 +188,19 @@ def test_model_scope_compares_entries_of_all_leaves():
         (compressors.random_k(0.3, is_scaled=True, scope="model"), 4 * 32 + 32),
         (compressors.scaled_sign(), (5 + 32) + (6 + 32)),
         (compressors.scaled_sign(scope="model"), 11 + 32),
+        (compressors.two_means(), (5 + 64) + (6 + 64)),
+        (compressors.two_means(scope="model"), 11 + 64),
+        (compressors.sign_l2(), (5 + 32) + (6 + 32)),
+        (compressors.qsgd(1), (32 + 5 * 2) + (32 + 6 * 2)),
+        (compressors.qsgd(3), (32 + 5 * 3) + (32 + 6 * 3)),
+        (compressors.qsgd(4, scope="model"), 32 + 11 * 4),
+        (compressors.terngrad(), (32 + 10) + (32 + 12)),
+        (compressors.terngrad(scope="model"), 32 + 22),
+        (compressors.contracted(compressors.qsgd(4, scope="model")), 32 + 11 * 4),
     ],
 )
 def test_bits_are_the_published_formula(compressor, bits):
-    """By hand for leaves of 5 and 6 float32: an index among 5 or 6 takes 3 bits, among 11 4."""
+    """By hand for leaves of 5 and 6 float32: an index among 5 or 6 takes 3 bits, among 11 4; a level among s + 1."""
     assert compressor.bits(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree())) == bits
 
 

@@ -32,7 +32,7 @@ def contracted(compressor: Compressor) -> Compressor:
     arguments.instance("compressor", compressor, Compressor, "e.g. compressors.qsgd(4)")
     _variance(jax.ShapeDtypeStruct((1,), jnp.float32), compressor=compressor)
     return Compressor(
-        encode=compressor.encode,
+        encode=partial(_encode_contracted, compressor=compressor),
         decode=partial(_decode, compressor=compressor),
         bits=compressor.bits,
         contraction_factor=partial(_contraction, compressor=compressor),
@@ -50,6 +50,11 @@ def _variance(message: PyTree, *, compressor: Compressor) -> float:
             "e.g. compressors.qsgd(4)"
         )
     return variance
+
+
+def _encode_contracted(key: Array, message: PyTree, *, compressor: Compressor) -> PyTree:
+    """The code of the compressor inside, under a name of its own, which printing shows."""
+    return compressor.encode(key, message)
 
 
 def _decode(key: Array, code: PyTree, reference: PyTree, *, compressor: Compressor) -> PyTree:

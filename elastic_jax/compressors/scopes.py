@@ -103,4 +103,4 @@ def contraction_of_unbiased(variance: float) -> float | None:
 
 def wide(vector: Array) -> Array:
     """`vector` with at least the precision of float32: half precision holds neither a sum nor a probability."""
-    return vector.astype(jnp.promote_types(vector.dtype, jnp.float32))
+    return vector.astype(jnp.float32) if vector.dtype.itemsize < 4 else vector
