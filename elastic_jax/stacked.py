@@ -150,6 +150,16 @@ def norms_sq(rows: PyTree) -> Array:
     return _total([of_leaf(leaf) for leaf in jax.tree.leaves(rows)])
 
 
+def gram(rows: PyTree) -> Array:
+    """⟨row, row'⟩ of every two rows: [k, ...] -> [k, k]."""
+
+    def of_leaf(leaf: Array) -> Array:
+        flat = leaf.reshape(leaf.shape[0], -1)
+        return jnp.matmul(flat, flat.T, precision=lax.Precision.HIGHEST)
+
+    return _total([of_leaf(leaf) for leaf in jax.tree.leaves(rows)])
+
+
 def distances_sq(rows: PyTree, params: PyTree) -> Array:
     """‖row - params‖² of every row: [k, ...] and [...] -> [k]."""
     return norms_sq(jax.tree.map(lambda leaf, one: leaf - one[None], rows, params))

@@ -14,7 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elastic_jax
-from elastic_jax import algorithms, arguments, base, clocks, compressors, delays, topologies
+from elastic_jax import (
+    algorithms,
+    arguments,
+    barriers,
+    base,
+    clocks,
+    compressors,
+    crashes,
+    delays,
+    drops,
+    reads,
+    topologies,
+)
 
 HOME = pathlib.Path(elastic_jax.__file__).parent
 VARIANTS = algorithms.variants()
@@ -57,6 +69,12 @@ def not_an_integer(low):
     )
 
 
+OUTSIDE_UNIT = st.one_of(
+    st.floats(max_value=0, exclude_max=True),
+    st.floats(min_value=1, exclude_min=True),
+    st.sampled_from([math.nan, math.inf, -1, 2, 10**400, True, "0.5", None, 1j, np.ones(2)]),
+)
+
 BAD = {
     "num_workers": not_an_integer(1) | st.none(),
     "step_size": ABOVE_ZERO,
@@ -65,6 +83,7 @@ BAD = {
     "delays": NOT_A_PART,
     "clock": NOT_A_PART,
     "topology": NOT_A_PART,
+    "max_missing": not_an_integer(0),
     "max_delay": not_an_integer(0),
     "oracle": st.none() | st.integers() | st.text(max_size=3),
 }
@@ -143,6 +162,20 @@ def test_init_rejects_what_is_no_tree_of_floats(module, params):
     assert pathlib.Path(str(caught.traceback[-1].path)).is_relative_to(HOME)
 
 
+BARRIERS = (barriers.number, barriers.own_norm_sum, barriers.own_norm_squared, barriers.missing_norm)
+READS = {reads.masks: "rate", reads.largest: "fraction"}
+
+PARTS = (
+    (compressors, "Compressor"),
+    (delays, "DelayModel"),
+    (clocks, "Clock"),
+    (barriers, "Barrier"),
+    (crashes, "CrashModel"),
+    (drops, "DropModel"),
+    (reads, "ReadModel"),
+)
+"""(module, what its constructors return)."""
+
 PART_PARAMETERS = [
     (compressors.top_k, {"fraction": 0.5}, "fraction", ABOVE_ZERO | st.floats(min_value=1, exclude_min=True)),
     (compressors.top_k, {"fraction": 0.5}, "scope", NOT_A_PART),
@@ -163,6 +196,24 @@ PART_PARAMETERS = [
     (delays.geometric, {"mean": 1.0}, "max_delay", not_an_integer(0)),
     (delays.heavy_tailed, {"max_delay": 3}, "shape", ABOVE_ZERO),
     (delays.heavy_tailed, {"shape": 1.0}, "max_delay", not_an_integer(0)),
+    (delays.alternating, {}, "max_delay", not_an_integer(0)),
+    (delays.largest_late, {}, "max_delay", not_an_integer(0)),
+    *[(make, {}, "fraction", OUTSIDE_UNIT) for make in BARRIERS],
+    *[(make, {"fraction": 0.5}, name, NOT_A_PART) for make in BARRIERS for name in ("over", "order")],
+    (barriers.everything, {}, "over", NOT_A_PART),
+    (barriers.trace, {"recorded": [[[True]]]}, "over", NOT_A_PART),
+    (crashes.random, {"rate": 0.1}, "max_crashes", not_an_integer(0)),
+    (crashes.random, {"max_crashes": 1}, "rate", OUTSIDE_UNIT),
+    (crashes.random, {"max_crashes": 1, "rate": 0.1}, "reach", OUTSIDE_UNIT),
+    (crashes.worst, {}, "max_crashes", not_an_integer(0)),
+    (crashes.worst, {"max_crashes": 1}, "at", not_an_integer(0)),
+    (drops.random, {}, "rate", OUTSIDE_UNIT | st.sampled_from([1, 1.0])),
+    *[
+        (make, {}, "max_delay", not_an_integer(0))
+        for make in (reads.ages, reads.whole, reads.oldest, reads.alternating)
+    ],
+    *[(make, {name: 0.5}, "max_delay", not_an_integer(0)) for make, name in READS.items()],
+    *[(make, {"max_delay": 2}, name, OUTSIDE_UNIT) for make, name in READS.items()],
     (clocks.exponential, {}, "mean", ABOVE_ZERO),
     (clocks.constant, {}, "seconds", ABOVE_ZERO),
     (topologies.complete, {}, "num_workers", not_an_integer(1)),
@@ -194,7 +245,7 @@ def test_every_part_is_judged():
     judged = {(make, name) for make, _, name, _ in PART_PARAMETERS}
     parts = [
         (module, function)
-        for module, kind in ((compressors, "Compressor"), (delays, "DelayModel"), (clocks, "Clock"))
+        for module, kind in PARTS
         for function in vars(module).values()
         if inspect.isfunction(function)
         and function.__annotations__.get("return") == kind
@@ -206,13 +257,13 @@ def test_every_part_is_judged():
         for name in inspect.signature(function).parameters
         if (function, name) not in judged and name != "recorded"
     ]
-    assert len(parts) >= 10
+    assert len(parts) >= 25
     assert not missing
 
 
-@pytest.mark.parametrize("recorded", [[], [1, 2], [[0.5]], [[-1]], [["a"]], None, 3, [[[1]]]])
+@pytest.mark.parametrize("recorded", [[], [1, 2], [[0.5]], [[-1]], [["a"]], None, 3, [[[0.5]]], [[[[0]]]]])
 def test_a_trace_is_a_table_of_delays(recorded):
-    """Integers >= 0 of shape [num_steps, num_workers]."""
+    """Integers >= 0 of shape [num_steps, num_workers], or for each receiver and sender."""
     with pytest.raises((TypeError, ValueError), match=r"^recorded .*it must be integers"):
         delays.trace(recorded)
 

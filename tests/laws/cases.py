@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import optax
 
-from elastic_jax import algorithms, base, clocks, compressors, crashes, delays, drops, reads, topologies
+from elastic_jax import algorithms, barriers, base, clocks, compressors, crashes, delays, drops, reads, topologies
 from laws import settings
 from laws.settings import NUM_WORKERS
 
@@ -43,6 +43,8 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
         "constant(3)": delays.constant(3),
         "heavy_tailed": delays.heavy_tailed(1.0, max_delay=3),
         "trace": delays.trace([[0, 1, 2, 3], [3, 0, 1, 2], [2, 2, 0, 1]]),
+        "alternating": delays.alternating(2),
+        "largest_late": delays.largest_late(2),
     },
     "reads": {
         "ages": reads.ages(3),
@@ -52,6 +54,12 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     },
     "crashes": {"random": crashes.random(2, rate=0.15), "worst": crashes.worst(1, at=3)},
     "drops": {"random": drops.random(0.3), "alternating": drops.alternating()},
+    "barrier": {
+        "workers": barriers.number(0.4),
+        "largest_last": barriers.number(0.5, order="largest_last"),
+        "missing_norm": barriers.missing_norm(0.5),
+        "own_norm_sum": barriers.own_norm_sum(0.4, order="random"),
+    },
     "max_missing": {"2": 2},
     "clock": {"constant": clocks.constant(0.5), "exponential": clocks.exponential(2.0)},
     "period": {"1": 1, "3": 3},
@@ -91,7 +99,7 @@ class Case:
     @property
     def is_adaptive(self) -> bool:
         """A part declares that its schedule looks at the samples."""
-        return any(getattr(part, "is_adaptive", False) for part in self.arguments.values())
+        return any(getattr(part, "is_adaptive", False) for part in self.build().step.keywords.values())
 
     def build(self, oracle: Callable[..., Any] = settings.oracle, **more: Any) -> base.Algorithm:
         given = {"num_workers": NUM_WORKERS, **self.arguments, **more}
@@ -105,8 +113,8 @@ def _of_module(name: str, module: Any) -> Iterator[Case]:
     yield Case(name, module, is_default=True)
     for parameter, values in PARTS.items():
         for label, value in values.items():
-            if parameter not in accepted:
-                continue
+            if parameter not in accepted or (getattr(value, "is_paired", False) and "fifo" not in accepted):
+                continue  # delays of senders and receivers are for variants with channels
             memory = "error_feedback" if parameter == "compressor" and "error_feedback" in accepted else None
             yield Case(f"{name}({parameter}={label})", module, {parameter: value})
             if memory:
