@@ -252,6 +252,11 @@ def sampled_constants(name: str, *constants: str) -> tuple[float, ...]:
     return _known(_problem(name).constants, *constants)
 
 
+def sampled_problem(name: str) -> Problem:
+    """A problem of `SAMPLED_PROBLEMS`, all workers identical."""
+    return _problem(name)
+
+
 def takes_one(algorithm: Algorithm) -> bool:
     """One gradient a step, read off the shapes: chooses before anything is run."""
     return _num_active(algorithm) == 1
