@@ -11,9 +11,9 @@ from __future__ import annotations
 from types import ModuleType
 
 from elastic_jax import arguments
-from proofs_check import consistency, identities, rates
+from proofs_check import compression, consistency, identities, rates
 
-FAMILIES = (identities, consistency, rates)
+FAMILIES = (identities, compression, consistency, rates)
 
 
 def families() -> dict[str, dict[str, ModuleType]]:

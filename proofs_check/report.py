@@ -17,7 +17,8 @@ from proofs_check.record import Check
 
 CAPTION = """\
 closest call: how near the worst step of all settings came to a violation. "4e-06 of rounding": both sides of an
-equality differ by this fraction of what rounding in float64 explains. "0.48 of bound": measured / claimed at that step;
+equality differ by this fraction of what rounding in float64 explains. "0.4 of its band": so do two means, by this
+fraction of what statistical error explains. "0.48 of bound": measured / claimed at that step;
 at 1 the bound is attained. A setting is skipped where a hypothesis of the statement fails, and vacuous where the
 comparison could not fail. --json has every hypothesis, both sides and the reasons."""
 
@@ -93,6 +94,8 @@ def _row(members: Sequence[Check]) -> tuple[str, ...]:
 
 def _closeness(check: Check) -> str:
     """The ratio of a record, with what it is a fraction of."""
+    if check.kind == "equality" and check.slack is not None:
+        return f"{_ratio(check):.2g} of its band"
     if check.kind == "equality":
         return f"{_ratio(check):.0e} of rounding"
     return "attained" if math.isclose(_ratio(check), 1, rel_tol=1e-9) else f"{_ratio(check):.3g} of bound"

@@ -135,6 +135,44 @@ def equal(
     )
 
 
+def same_mean(
+    left: np.ndarray, right: np.ndarray | float, *, scale: float = 0.0, axes: Sequence[str] = ("t", "i")
+) -> Comparison:
+    """E left = E right at every place, from a sample of runs; the difference is formed within each run.
+
+    Args:
+        left: float[s, ...], one row for each run, one column for each place.
+        right: the same shape, or one that broadcasts to it.
+        scale: as in `at_most`; 0 means the largest mean of both sides.
+        axes: names of the places' axes.
+
+    Returns:
+        A comparison of the largest difference of means with what statistical error and rounding explain there.
+    """
+    left = np.asarray(left, np.float64)
+    right = np.broadcast_to(np.asarray(right, np.float64), left.shape)
+    if not left.size:
+        return Comparison(None, None, None, "", None, True, True)
+    difference = np.abs((left - right).mean(axis=0)).ravel()
+    error = standard_error(left - right).ravel()
+    largest = float(max(np.abs(left.mean(axis=0)).max(), np.abs(right.mean(axis=0)).max()))
+    rounding = ROUNDING * max(scale, largest)
+    allowed = band(difference.size) * error + rounding
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(allowed > 0, difference / allowed, 0.0)
+        errors = np.where(error > rounding, difference / error, 0.0)
+    worst = int(np.argmax(ratios))
+    return Comparison(
+        measured=float(difference[worst]),
+        claimed=float(allowed[worst]),
+        ratio=float(ratios[worst]),
+        where=_place(worst, left.shape[1:], axes),
+        slack=-float(np.max(errors)),
+        holds=bool(np.all(difference <= allowed)),
+        is_vacuous=largest <= ROUNDING * scale or bool(np.isinf(allowed).all()),
+    )
+
+
 def _place(flat: int, shape: tuple[int, ...], axes: Sequence[str]) -> str:
     """Names the entry number `flat` of an array: "t = 3, i = 1"; axes without a name are not told."""
     position = np.unravel_index(flat, shape) if shape else ()

@@ -41,6 +41,24 @@ def test_a_difference_beyond_the_band_is_rejected():
     assert found.slack < -4
 
 
+def test_means_that_differ_are_told_from_those_that_do_not():
+    """Equal means pass but for 1 % of samples; 8 standard errors, up or down, do not; nor does a sure difference."""
+    generator = np.random.default_rng(4)
+    rejected = sum(not statistics.same_mean(generator.standard_normal((256, 20)) + 5, 5.0).holds for _ in range(500))
+    assert rejected <= 5
+    for shift in (-0.5, 0.5):
+        values = generator.standard_normal((256, 4, 5)) + 5
+        values[:, 2, 3] += shift
+        found = statistics.same_mean(values, 5.0)
+        assert not found.holds
+        assert found.where == "t = 2, i = 3"
+    sure = np.zeros((256, 2))
+    assert statistics.same_mean(sure + 1, 1 + 1e-12).holds
+    assert not statistics.same_mean(sure + 1, 1 + 1e-8).holds
+    assert statistics.same_mean(sure, 0.0, scale=1.0).is_vacuous
+    assert statistics.same_mean(np.ones((1, 2)), 2.0).is_vacuous
+
+
 def test_pairing_cancels_what_both_sides_share():
     """With a common term of size 1000 a difference of 0.1 is still seen, which unpaired errors would hide."""
     generator = np.random.default_rng(3)
