@@ -126,7 +126,7 @@ def record(model: ReadModel, key: Array, *, num_steps: int, params: PyTree) -> n
     def draw(step: Array) -> Array:
         return _flatten(model.draw(base.split_key(base.step_key(key, step)).schedule, step, writes))
 
-    return np.asarray(jax.vmap(draw)(jnp.arange(num_steps, dtype=jnp.int32)))
+    return np.asarray(jax.jit(jax.vmap(draw))(jnp.arange(num_steps, dtype=jnp.int32)))
 
 
 def check(reads: ReadModel | None) -> ReadModel:

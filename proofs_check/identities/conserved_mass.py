@@ -3,14 +3,17 @@
 Setting
     Any variant whose updates are -α G (plain SGD, nothing lost for ever), with the weights w_s^j of `Info`: 1/n
     in parallel steps, 1 in single steps, 0 for a gradient that is left out. Why its views differ from x_t is
-    read off its state (`lacks`): they are late, or something is unsent, or both; or workers have parameters of
-    their own. For a variant with another reason there is no account of what is on its way, and it is skipped.
+    read off its state (`lacks`): they are late, or do not see all of a shared memory, or something is unsent, or
+    both; or workers have parameters of their own. For a variant with another reason there is no account of what is
+    on its way, and it is skipped.
 
 Statement (EC:I11, equality)
     x_0 - α Σ_{s<t} Σ_j w_s^j G_s^j  =  applied_t^i + pending_t^i + memory_t        for all t and i, in every run,
     where with s = `staleness`, w = 1/k and the memories e^j that carry the sign of an update
         applied_t^i = v_t^i,    memory_t = w Σ_j e_t^j,
         pending_t^i = Σ_{r=t-s}^{t-1} Σ_j w (u_r^j + e_r^j - e_{r+1}^j)             the messages sent since i read;
+    where writes w_s^j = u_s^j + e_s^j - e_{s+1}^j to a shared memory are in part unseen, with w = 1 and D of EC:I6,
+        applied_t = v_t,    pending_t = Σ_{s=t-τ}^{t-1} D_{t,s} w_s                 written, and hidden from the read;
     and where workers have parameters of their own, x_t^i,
         applied_t^i = x_t^i,    pending_t^i = (1/n) Σ_j (x_t^j - x_t^i)             what averaging would bring to i.
 
@@ -36,14 +39,15 @@ import numpy as np
 from elastic_jax.base import Algorithm
 from proofs_check import cases, hypotheses, lacks, planted, record, statistics
 from proofs_check.cases import Case
+from proofs_check.identities import unseen_writes
 from proofs_check.record import Check, Hypothesis
 from proofs_check.statistics import Comparison
 from proofs_check.trajectory import Trajectory
 
 ID = "EC:I11"
 
-ACCOUNTS = ({lacks.LATE, lacks.UNSENT}, {lacks.UNMIXED})
-"""Reasons that occur together in one of the two accounts of what is on its way."""
+ACCOUNTS = ({lacks.LATE, lacks.UNSENT}, {lacks.UNSEEN, lacks.UNSENT}, {lacks.UNMIXED})
+"""Reasons that occur together in one of the accounts of what is on its way."""
 
 
 def check(*, step_size: float = cases.STEP_SIZE, max_tosses: int = cases.MAX_TOSSES) -> list[Check]:
@@ -65,6 +69,7 @@ def control() -> list[Check]:
         "α applied twice in the memory": (lacks.UNSENT, partial(planted.scaled_memories, factor=cases.STEP_SIZE)),
         "error feedback with flipped sign": (lacks.UNSENT, planted.flipped_memories),
         "views one step older than declared": (lacks.LATE, planted.older_views),
+        "a write of age τ + 1 is unseen": (lacks.UNSEEN, planted.older_reads),
         "an averaging whose weights sum to 0.9": (lacks.UNMIXED, partial(planted.scaled_local_params, factor=0.9)),
     }
     planted_cases = {
@@ -93,8 +98,13 @@ def _has_account(case: Case) -> Hypothesis:
 def _compare(case: Case) -> Comparison:
     run = case.trajectory
     generated = run.generated(case.step_size)
-    is_own = lacks.UNMIXED in lacks.of(case.algorithm)
-    found = _of_own_parameters(run) if is_own else _of_messages(run, generated)
+    reasons = lacks.of(case.algorithm)
+    if lacks.UNMIXED in reasons:
+        found = _of_own_parameters(run)
+    elif lacks.UNSEEN in reasons:
+        found = _of_writes(case)
+    else:
+        found = _of_messages(run, generated)
     return statistics.equal(
         np.broadcast_to(generated[:, :-1, None], found.shape), found, scale=run.scale, axes=("run", "t", "i")
     )
@@ -110,6 +120,13 @@ def _of_messages(run: Trajectory, generated: np.ndarray) -> np.ndarray:
     sent = generated[:, :-1] - held
     pending = sent[:, :, None] - sent[runs, read]
     return run.views + pending + held[:, :, None]
+
+
+def _of_writes(case: Case) -> np.ndarray:
+    """[S, T, k, d]. The view, what it does not see of the last writes, and the memories of all processes."""
+    run = case.trajectory
+    held = np.zeros_like(run.views) if run.memories is None else run.memories.sum(axis=2)[:, :, None]
+    return run.views + unseen_writes.hidden(case, unseen_writes.writes(run)) + held
 
 
 def _of_own_parameters(run: Trajectory) -> np.ndarray:

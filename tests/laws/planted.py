@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from elastic_jax import algorithms, base, compressors, delays, stacked
+from elastic_jax import algorithms, base, compressors, delays, reads, stacked
 from laws import laws, settings
 from laws.cases import Case
 
@@ -163,6 +163,19 @@ def _of_schedule(build: Any, oracle: Any, **arguments: Any) -> base.Algorithm:
     return correct._replace(step=_like(correct.step, step))
 
 
+def _as_it_is(build: Any, oracle: Any, **arguments: Any) -> base.Algorithm:
+    return build(oracle, **arguments)
+
+
+def _looks_at_writes(key: Any, step: Any, writes: Any) -> Any:
+    """A write is unseen where its first entry is positive."""
+    del key, step
+    is_unseen = writes["bias"][:, 0] > 0
+    return jax.tree.map(
+        lambda leaf: jnp.broadcast_to(is_unseen.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.shape), writes
+    )
+
+
 def _bits_of_the_whole(old: Any, new: Any, info: base.Info) -> Any:
     del old
     return new, info._replace(bits_sent=jnp.full_like(info.bits_sent, 8 * stacked.num_bytes(new.params)))
@@ -269,6 +282,7 @@ SUMS, DENIES_LOSS, ROWS_ONLY = (
 HANDED_ON = partial(_in_one_strategy, "map", _neighbours_keys)
 DROPPED = partial(_in_one_strategy, "groups of 3", _last_group_dropped)
 IN_FLOAT32 = partial(laws.law_types, dtype=jnp.float32)
+UNDECLARED = {"reads": reads.ReadModel(_looks_at_writes, 3)}
 LATE = {"delays": delays.constant(3)}
 
 BUGS = [
@@ -286,6 +300,7 @@ BUGS = [
     _bug("Python int in the state", laws.law_types, "synchronous_sgd", _python_counter),
     _bug("float64 in a float32 run", IN_FLOAT32, "synchronous_sgd", partial(_after, _float64_inside)),
     _bug("schedule of the samples", laws.law_oblivious_schedule, "parameter_server_sgd", _of_samples),
+    _bug("reads that hide their interest", laws.law_oblivious_schedule, "shared_memory_sgd", _as_it_is, **UNDECLARED),
     _bug("samples of the schedule", laws.law_oblivious_schedule, "parameter_server_sgd", _of_schedule),
     _bug("bits of the whole", laws.law_bits, "synchronous_sgd", partial(_after, _bits_of_the_whole), **TOP_K),
     _bug("step size doubled (updates)", laws.law_updates, "synchronous_sgd", _double_step),

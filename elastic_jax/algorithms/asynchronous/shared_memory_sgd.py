@@ -160,7 +160,7 @@ def consistency_bound(
     SGD with a constant step size, for a compressor without the factors, and where M is unknown.
     """
     lost = compressors.residual_fraction(compressor, params) if error_feedback else 0.0
-    norm = _norm_factor(compressor, params)
+    norm = compressors.norm_factor(compressor, params)
     second_moment = constants.grad_second_moment
     if reads.max_delay == 0 and lost == 0:
         return 0.0
@@ -246,9 +246,3 @@ def build(
         ),
         num_workers=num_workers,
     )
-
-
-def _norm_factor(compressor: compressors.Compressor, message: PyTree) -> float | None:
-    """κ."""
-    lost = compressors.residual_fraction(compressor, message)
-    return None if lost is None else 1.0 if lost == 0 else 1.0 + lost**0.5
