@@ -39,7 +39,7 @@ REASONS: Mapping[str, str] = {
 }
 """{field of a state: why views differ from x_t}."""
 
-OTHERS = frozenset({"params", "opt_state", "opt_states", "pendings", "messages"})
+OTHERS = frozenset({"params", "opt_state", "opt_states", "pendings", "messages", "lost_params"})
 """Fields with parameters in them that are no reason: what all workers read, optimisers, messages on their way."""
 
 _NUM_COORDINATES = 7
