@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elastic_jax
-from elastic_jax import (, crashes, drops
+from elastic_jax import (
     algorithms,
     arguments,
     barriers,
@@ -94,7 +94,6 @@ BAD = {
     "max_missing": not_an_integer(0),
     "max_lost": not_an_integer(0),
     "max_delay": not_an_integer(0),
-    "max_missing": not_an_integer(0),
     "oracle": st.none() | st.integers() | st.text(max_size=3),
 }
 """{parameter of `build`: values that it must reject}; others are judged by their default."""
