@@ -59,14 +59,6 @@ ABOVE_ZERO = st.one_of(
 )
 
 
-NOT_A_PROBABILITY = st.one_of(
-    st.floats(max_value=0, exclude_max=True),
-    st.floats(min_value=1, exclude_min=True),
-    st.integers(min_value=2),
-    st.sampled_from([math.nan, -1, True, "0.5", None, 1j]),
-)
-
-
 def not_an_integer(low):
     return st.one_of(
         st.integers(max_value=low - 1),
@@ -198,12 +190,6 @@ PART_PARAMETERS = [
     (compressors.qsgd, {"num_levels": 4}, "scope", NOT_A_PART),
     (compressors.terngrad, {}, "scope", NOT_A_PART),
     (compressors.contracted, {}, "compressor", NOT_A_PART | st.sampled_from([compressors.top_k(0.5), None])),
-    (crashes.random, {"rate": 0.5}, "max_crashes", not_an_integer(0)),
-    (crashes.random, {"max_crashes": 1}, "rate", NOT_A_PROBABILITY),
-    (crashes.random, {"max_crashes": 1, "rate": 0.5}, "reach", NOT_A_PROBABILITY),
-    (crashes.worst, {}, "max_crashes", not_an_integer(0)),
-    (crashes.worst, {"max_crashes": 1}, "at", not_an_integer(0)),
-    (drops.random, {}, "rate", NOT_A_PROBABILITY | st.sampled_from([1, 1.0])),
     (delays.constant, {}, "delay", not_an_integer(0)),
     (delays.uniform, {}, "max_delay", not_an_integer(0)),
     (delays.uniform, {"max_delay": 3}, "min_delay", not_an_integer(0) | st.integers(min_value=4)),
