@@ -23,8 +23,8 @@ def can_crash(algorithm: Algorithm) -> bool:
 
 
 def can_drop(algorithm: Algorithm) -> bool:
-    """Its channels may drop messages."""
-    return "drops" in cases.declared(algorithm)
+    """Its channels may drop messages, which are sent again or lost, and are late for no other reason."""
+    return {"drops", "piggyback"} <= cases.declared(algorithm).keys()
 
 
 def is_substituted(algorithm: Algorithm) -> bool:
