@@ -94,7 +94,7 @@ def test_slots_that_nobody_used_are_empty(case):
     laws.law_unused_slots(case)
 
 
-@over([case for case in CASES if "delays" in case.arguments])
+@over([case for case in CASES if {"delays", "reads"} & case.arguments.keys()])
 def test_delays_are_those_of_the_model(case):
     """No delay is clamped, and a constant one is constant."""
     laws.law_delays(case)
