@@ -1,5 +1,6 @@
 """Signs and random levels: their exact identities, their worst messages, and that what is said to be unbiased is."""
 
+import functools
 import math
 
 import jax
@@ -16,13 +17,17 @@ from elastic_jax.compressors import Compressor
 KEY = jax.random.key(0)
 NUM_DRAWS = 4000
 # whole numbers of few different lengths: sums are exact, ties and zeros are frequent, and little is compiled
-MESSAGES = arrays.arrays(np.float64, st.sampled_from([1, 2, 5, 8]), elements=st.integers(-4, 4).map(float))
+MESSAGES = arrays.arrays(np.float64, st.sampled_from([1, 2, 5]), elements=st.integers(-4, 4).map(float))
+TWO_MEANS, SCALED_SIGN, SIGN_L2 = compressors.two_means(), compressors.scaled_sign(), compressors.sign_l2()
+TERNGRAD = compressors.terngrad()
+QSGD = {num_levels: compressors.qsgd(num_levels) for num_levels in (1, 2, 3)}
+SCALED_RANDOM_K = compressors.random_k(0.3, is_scaled=True)
 UNBIASED = {
     "identity": compressors.identity(),
-    "random_k": compressors.random_k(0.3, is_scaled=True),
-    "qsgd(1)": compressors.qsgd(1),
-    "qsgd(3)": compressors.qsgd(3),
-    "terngrad": compressors.terngrad(),
+    "random_k": SCALED_RANDOM_K,
+    "qsgd(1)": QSGD[1],
+    "qsgd(3)": QSGD[3],
+    "terngrad": TERNGRAD,
 }
 MODEL_WIDE = {
     "random_k": compressors.random_k(0.3, is_scaled=True, scope="model"),
@@ -31,14 +36,25 @@ MODEL_WIDE = {
 }
 
 
+@functools.cache
+def compiled(compressor):
+    """C of a key and a message, compiled once for each shape."""
+    return jax.jit(functools.partial(compressors.compress, compressor))
+
+
+@functools.cache
+def compiled_rows(compressor):
+    """C of many keys and one message."""
+    return jax.jit(jax.vmap(functools.partial(compressors.compress, compressor), (0, None)))
+
+
 def compressed(compressor, message, key=KEY):
-    return np.asarray(compressors.compress(compressor, key, jnp.asarray(message)))
+    return np.asarray(compiled(compressor)(key, jnp.asarray(message)))
 
 
 def draws(compressor, message, num_draws=NUM_DRAWS):
     """C(message) for many keys, the leaves flattened and put one after the other: float64[draws, d]."""
-    keys = jax.random.split(KEY, num_draws)
-    drawn = jax.jit(jax.vmap(lambda key: compressors.compress(compressor, key, message)))(keys)
+    drawn = compiled_rows(compressor)(jax.random.split(KEY, num_draws), message)
     return np.concatenate([np.asarray(leaf, np.float64).reshape(num_draws, -1) for leaf in jax.tree.leaves(drawn)], 1)
 
 
@@ -64,14 +80,14 @@ def norm_sq(message):
 @given(MESSAGES)
 def test_two_means_identities(message):
     """‖w - C‖² = ‖w‖² - n₊ m₊² - n₋ m₋², ⟨C, w⟩ = ‖C‖², sign(0) = +1, and never worse than one scale."""
-    sent = compressed(compressors.two_means(), message)
+    sent = compressed(TWO_MEANS, message)
     plus, minus = message[message >= 0], message[message < 0]
     mean_plus, mean_minus = plus.mean() if plus.size else 0.0, minus.mean() if minus.size else 0.0
     np.testing.assert_allclose(sent, np.where(message < 0, mean_minus, mean_plus), rtol=1e-15)
     lost = norm_sq(message) - plus.size * mean_plus**2 - minus.size * mean_minus**2
     np.testing.assert_allclose(norm_sq(message - sent), lost, atol=1e-12)
     np.testing.assert_allclose(sent @ message, sent @ sent, atol=1e-12)
-    one_scale = norm_sq(message - compressed(compressors.scaled_sign(), message))
+    one_scale = norm_sq(message - compressed(SCALED_SIGN, message))
     assert norm_sq(message - sent) <= min(one_scale, (1 - 1 / message.size) * norm_sq(message)) + 1e-12
 
 
@@ -80,7 +96,7 @@ def test_two_means_identities(message):
 def test_sign_l2_identities(message):
     """‖C‖ = ‖w‖ and ‖w - C‖² = 2 ‖w‖² - 2 ‖w‖₁ ‖w‖₂/√d; where a δ is declared it holds."""
     d, length = message.size, np.linalg.norm(message)
-    compressor = compressors.sign_l2()
+    compressor = SIGN_L2
     sent = compressed(compressor, message)
     np.testing.assert_allclose(sent, np.where(message < 0, -1, 1) * length / math.sqrt(d), rtol=1e-14)
     lost = 2 * length**2 - 2 * np.abs(message).sum() * length / math.sqrt(d)
@@ -95,10 +111,10 @@ def test_sign_l2_identities(message):
 def test_signs_attain_their_factors_on_one_entry(d):
     """One positive entry alone: 1 - 1/d is lost with one scale and with two means; 2 - 2/√d with the wrong scale."""
     entry = jnp.zeros(d).at[d // 2].set(-3.0 if d == 1 else 3.0)
-    for make in (compressors.scaled_sign, compressors.two_means):
-        assert make().contraction_factor(entry) == 1 / d
-        assert norm_sq(entry - compressed(make(), entry)) == pytest.approx(9 * (1 - 1 / d), abs=1e-14)
-    wrong = compressors.sign_l2()
+    for compressor in (SCALED_SIGN, TWO_MEANS):
+        assert compressor.contraction_factor(entry) == 1 / d
+        assert norm_sq(entry - compressed(compressor, entry)) == pytest.approx(9 * (1 - 1 / d), abs=1e-14)
+    wrong = SIGN_L2
     assert norm_sq(entry - compressed(wrong, entry)) == pytest.approx(9 * (2 - 2 / math.sqrt(d)), abs=1e-14)
     kept = wrong.contraction_factor(entry)
     assert kept is None if d == 8 else kept == pytest.approx(2 / math.sqrt(d) - 1)
@@ -106,7 +122,7 @@ def test_signs_attain_their_factors_on_one_entry(d):
 
 def test_the_wrong_scale_is_no_contraction_from_four_entries_on():
     """At d = 4 all of ‖w‖² may be lost, δ = 0, which is none; one leaf of four among small ones is enough."""
-    wrong = compressors.sign_l2()
+    wrong = SIGN_L2
     assert [wrong.contraction_factor(jnp.zeros(d)) is None for d in range(1, 7)] == [False] * 3 + [True] * 3
     assert wrong.contraction_factor({"a": jnp.zeros(2), "b": jnp.zeros(3)}) == pytest.approx(2 / math.sqrt(3) - 1)
     assert wrong.contraction_factor({"a": jnp.zeros(2), "b": jnp.zeros(4)}) is None
@@ -120,7 +136,7 @@ def test_the_wrong_scale_is_no_contraction_from_four_entries_on():
 @given(MESSAGES, st.sampled_from([1, 2, 3]), st.integers(0, 2**31))
 def test_qsgd_sends_a_neighbouring_level(message, num_levels, seed):
     """S |C_j|/‖w‖ is a whole number, less than 1 from s |w_j|/‖w‖, and has the sign of w_j; zeros stay zeros."""
-    sent, length = compressed(compressors.qsgd(num_levels), message, jax.random.key(seed)), np.linalg.norm(message)
+    sent, length = compressed(QSGD[num_levels], message, jax.random.key(seed)), np.linalg.norm(message)
     if length == 0:
         np.testing.assert_array_equal(sent, 0)
         return
@@ -135,7 +151,7 @@ def test_qsgd_sends_a_neighbouring_level(message, num_levels, seed):
 @given(MESSAGES, st.integers(0, 2**31))
 def test_terngrad_sends_the_largest_or_nothing(message, seed):
     """C_j is 0 or ‖w‖∞ with the sign of w_j; the largest entries are always sent, zeros never."""
-    sent, largest = compressed(compressors.terngrad(), message, jax.random.key(seed)), np.abs(message).max()
+    sent, largest = compressed(TERNGRAD, message, jax.random.key(seed)), np.abs(message).max()
     assert np.all((sent == 0) | (sent == largest * np.sign(message)))
     at_top = np.abs(message) == largest
     np.testing.assert_array_equal(sent[at_top], message[at_top])
@@ -162,7 +178,7 @@ def test_what_declares_a_variance_factor_is_unbiased(compressor, dtype):
 
 def test_a_bias_is_noticed():
     """The negative control: top-k, a contracted one, and a quantiser that rounds to the nearest fail the test above."""
-    for compressor in (compressors.top_k(0.3), compressors.contracted(compressors.qsgd(3))):
+    for compressor in (compressors.top_k(0.3), compressors.contracted(QSGD[3])):
         assert compressor.variance_factor(TREE) is None
         assert not means_agree(draws(compressor, TREE), flat(TREE))
     length = np.linalg.norm(flat(TREE))
@@ -176,14 +192,14 @@ def test_qsgd_has_the_variance_of_its_fractions(num_levels):
     message = jnp.array([3.0, -1.0, 0.5, 2.0, 0.0, -1.5])
     length = float(jnp.linalg.norm(message))
     fractions = np.modf(num_levels * np.abs(message) / length)[0]
-    lost = np.sum((draws(compressors.qsgd(num_levels), message) - np.asarray(message)) ** 2, axis=1)
+    lost = np.sum((draws(QSGD[num_levels], message) - np.asarray(message)) ** 2, axis=1)
     assert means_agree(lost, (length / num_levels) ** 2 * np.sum(fractions * (1 - fractions)))
 
 
 def test_terngrad_has_the_second_moment_of_its_norms():
     """E‖C‖² = ‖w‖₁ ‖w‖∞, an equality; and ‖C‖² = ‖w‖∞ ‖C‖₁ in every draw."""
     message = jnp.array([3.0, -1.0, 0.5, 2.0, 0.0, -1.5])
-    drawn = draws(compressors.terngrad(), message)
+    drawn = draws(TERNGRAD, message)
     assert means_agree(np.sum(drawn**2, axis=1), 3.0 * 8.0)
     np.testing.assert_array_equal(np.sum(drawn**2, axis=1), 3.0 * np.sum(np.abs(drawn), axis=1))
 
@@ -191,23 +207,23 @@ def test_terngrad_has_the_second_moment_of_its_norms():
 @pytest.mark.parametrize(
     ("compressor", "worst", "factor"),
     [
-        pytest.param(compressors.qsgd(1), np.ones(9), 2.0, id="qsgd(1), nine equal entries: √9/1 - 1"),
-        pytest.param(compressors.qsgd(2), np.ones(64), 3.0, id="qsgd(2), 64 equal entries: √64/2 - 1"),
-        pytest.param(compressors.qsgd(1), np.ones(4), 1.0, id="qsgd(1), every fraction a half: 4/(4 · 1)"),
-        pytest.param(compressors.qsgd(3), np.array([5.0, 3, -1, 1]), 1 / 9, id="qsgd(3), halves: 4/(4 · 9)"),
-        pytest.param(compressors.terngrad(), np.array([4.0] + [1.0] * 8), 1.0, id="terngrad, 1 and 1/(1 + √d)"),
-        pytest.param(compressors.terngrad(), np.array([3.0, -1, 1, -1]), 0.5, id="terngrad, four entries"),
+        pytest.param(QSGD[1], np.ones(9), 2.0, id="qsgd(1), nine equal entries: √9/1 - 1"),
+        pytest.param(QSGD[2], np.ones(64), 3.0, id="qsgd(2), 64 equal entries: √64/2 - 1"),
+        pytest.param(QSGD[1], np.ones(4), 1.0, id="qsgd(1), every fraction a half: 4/(4 · 1)"),
+        pytest.param(QSGD[3], np.array([5.0, 3, -1, 1]), 1 / 9, id="qsgd(3), halves: 4/(4 · 9)"),
+        pytest.param(TERNGRAD, np.array([4.0] + [1.0] * 8), 1.0, id="terngrad, 1 and 1/(1 + √d)"),
+        pytest.param(TERNGRAD, np.array([3.0, -1, 1, -1]), 0.5, id="terngrad, four entries"),
         pytest.param(compressors.random_k(0.25, is_scaled=True), np.arange(8.0), 3.0, id="random_k: d/k - 1"),
     ],
 )
 def test_variance_factors_are_attained(compressor, worst, factor):
     """On the worst message ω is what is lost in the mean: no smaller factor holds, in both directions."""
     assert compressor.variance_factor(jnp.asarray(worst)) == pytest.approx(factor)
-    lost = np.sum((draws(compressor, jnp.asarray(worst)) - worst) ** 2, axis=1) / norm_sq(worst)
-    assert means_agree(lost, factor)
+    drawn = draws(compressor, jnp.asarray(worst))
+    assert means_agree(np.sum((drawn - worst) ** 2, axis=1) / norm_sq(worst), factor)
     contracted = compressors.contracted(compressor)
     assert contracted.contraction_factor(jnp.asarray(worst)) == pytest.approx(1 / (1 + factor))
-    lost = np.sum((draws(contracted, jnp.asarray(worst)) - worst) ** 2, axis=1) / norm_sq(worst)
+    lost = np.sum((drawn / (1 + factor) - worst) ** 2, axis=1) / norm_sq(worst)  # with the same keys, tested below
     assert means_agree(lost, factor / (1 + factor))
 
 
@@ -225,7 +241,7 @@ def test_factors_of_levels_are_within_those_of_the_source(d, num_levels):
 
 def test_contracted_is_the_inner_one_divided():
     """(1 + ω) C(w) = Q(w) with the same key, ω the largest over the leaves; and the identity stays what it is."""
-    inner = compressors.random_k(0.3, is_scaled=True)
+    inner = SCALED_RANDOM_K
     outer = compressors.contracted(inner)
     assert inner.variance_factor(TREE) == 2.0
     assert outer.contraction_factor(TREE) == pytest.approx(1 / 3)
@@ -235,7 +251,7 @@ def test_contracted_is_the_inner_one_divided():
     assert "contracted" in str(algorithms.variant("synchronous_sgd").build(print, num_workers=2, compressor=outer))
 
 
-@pytest.mark.parametrize("biased", [compressors.top_k(0.5), compressors.random_k(0.5), compressors.sign_l2()])
+@pytest.mark.parametrize("biased", [compressors.top_k(0.5), compressors.random_k(0.5), SIGN_L2])
 def test_a_biased_compressor_cannot_be_contracted(biased):
     """There is no ω to divide by: the error says so, when it is built."""
     with pytest.raises(ValueError, match=r"^compressor = .* is biased; it must be an unbiased one"):
@@ -251,16 +267,16 @@ def test_a_biased_compressor_cannot_be_contracted(biased):
         (compressors.identity(), 1.0),
         (compressors.top_k(0.3), 1.0),
         (compressors.random_k(0.3), 1.0),
-        (compressors.scaled_sign(), 1.0),
-        (compressors.two_means(), 1.0),
-        (compressors.sign_l2(), 1.0),
-        (compressors.contracted(compressors.qsgd(1)), 1.0),
-        (compressors.random_k(0.3, is_scaled=True), math.sqrt(3)),
-        (compressors.qsgd(1), 6**0.25),
+        (SCALED_SIGN, 1.0),
+        (TWO_MEANS, 1.0),
+        (SIGN_L2, 1.0),
+        (compressors.contracted(QSGD[1]), 1.0),
+        (SCALED_RANDOM_K, math.sqrt(3)),
+        (QSGD[1], 6**0.25),
         (compressors.terngrad(scope="model"), math.sqrt(1 + (math.sqrt(11) - 1) / 2)),
         (compressors.top_k(0.3)._replace(is_shrinking=False), 1 + math.sqrt(2 / 3)),
-        (compressors.qsgd(3)._replace(variance_factor=lambda _: None), 1 + math.sqrt(1 / 6)),
-        (compressors.sign_l2()._replace(is_shrinking=False), None),
+        (QSGD[3]._replace(variance_factor=lambda _: None), 1 + math.sqrt(1 / 6)),
+        (SIGN_L2._replace(is_shrinking=False), None),
     ],
 )
 def test_the_norm_factor_is_the_smallest_that_is_proved(compressor, factor):
@@ -268,14 +284,15 @@ def test_the_norm_factor_is_the_smallest_that_is_proved(compressor, factor):
     found = compressors.norm_factor(compressor, TREE)
     assert found == (factor if factor is None else pytest.approx(factor))
     if factor is not None:
-        lengths = np.sum(draws(compressor, TREE) ** 2, axis=1) / norm_sq(TREE)
+        num_draws = 2 if compressor.is_pathwise else NUM_DRAWS
+        lengths = np.sum(draws(compressor, TREE, num_draws) ** 2, axis=1) / norm_sq(TREE)
         error = math.sqrt(2 * math.log(1e6)) * lengths.std() / math.sqrt(len(lengths))
         assert lengths.mean() <= found**2 * (1 + 1e-12) + error
 
 
 def test_a_wrong_claim_to_shrink_is_noticed():
     """The negative control: scaled random-k sends more than ‖w‖² in the mean, by √3 squared."""
-    wrong = compressors.random_k(0.3, is_scaled=True)._replace(is_shrinking=True)
+    wrong = SCALED_RANDOM_K._replace(is_shrinking=True)
     lengths = np.sum(draws(wrong, TREE) ** 2, axis=1) / norm_sq(TREE)
     assert compressors.norm_factor(wrong, TREE) == 1.0
     assert lengths.mean() > 2
@@ -284,11 +301,11 @@ def test_a_wrong_claim_to_shrink_is_noticed():
 # Messages at the edge
 
 EVERY = {
-    "two_means": compressors.two_means(),
-    "sign_l2": compressors.sign_l2(),
-    "scaled_sign": compressors.scaled_sign(),
+    "two_means": TWO_MEANS,
+    "sign_l2": SIGN_L2,
+    "scaled_sign": SCALED_SIGN,
     **{name: compressor for name, compressor in UNBIASED.items() if name != "random_k"},
-    "contracted": compressors.contracted(compressors.qsgd(2)),
+    "contracted": compressors.contracted(QSGD[2]),
 }
 
 
@@ -327,7 +344,7 @@ def test_a_nan_is_sent(name):
 def test_leaves_do_not_share_their_draws():
     """Leaves of equal shape are rounded with different coins."""
     twins = {"a": jnp.ones(64), "b": jnp.ones(64)}
-    for compressor in (compressors.qsgd(3), compressors.contracted(compressors.qsgd(3))):
+    for compressor in (QSGD[3], compressors.contracted(QSGD[3])):
         sent = compressors.compress(compressor, KEY, twins)
         assert not np.array_equal(sent["a"], sent["b"])
 
