@@ -331,7 +331,7 @@ def law_unused_slots(case: Case) -> int:
 
 
 def law_delays(case: Case) -> None:
-    """The oldest view, or unseen write, is τ steps old, none is older; with a constant delay each is, once it can be."""
+    """The oldest view, or unseen write, is τ steps old, none older; with a constant delay each is, once it can be."""
     model = case.arguments.get("delays", case.arguments.get("reads"))
     if model is None:
         return
