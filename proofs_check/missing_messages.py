@@ -1,7 +1,8 @@
 """Which messages are missing from which view, worked out from the record of a schedule and nothing else.
 
-A message (s, j) is what worker j generated in step s. The sets follow the rules of crashes and of drops message by
-message; the state of the algorithm, which keeps sums and counts, is not looked at.
+A message (s, j) is what worker j generated in step s. The sets follow the rules of crashes, drops, delays and barriers
+message by message; the state of the algorithm, which keeps sums and counts, is not looked at. Where a schedule looks at
+what is sent, it is drawn anew from what was recorded of each run.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from elastic_jax import crashes, drops
+from elastic_jax import base, crashes, delays, drops
 from elastic_jax.base import Algorithm
 from proofs_check import cases, trajectory
 from proofs_check.cases import Case
@@ -23,34 +26,143 @@ def can_crash(algorithm: Algorithm) -> bool:
 
 
 def can_drop(algorithm: Algorithm) -> bool:
-    """Its channels may drop messages, which are sent again or lost, and are late for no other reason."""
-    return {"drops", "piggyback"} <= cases.declared(algorithm).keys()
+    """Its rounds may drop messages, which are sent again or not."""
+    return "piggyback" in cases.declared(algorithm)
+
+
+def can_be_late(algorithm: Algorithm) -> bool:
+    """Its messages are on their way for some steps, over channels that keep their order or not."""
+    return "fifo" in cases.declared(algorithm)
+
+
+def can_go_on(algorithm: Algorithm) -> bool:
+    """Its workers go on before all messages of a round have come."""
+    barrier = cases.declared(algorithm).get("barrier")
+    return barrier is not None and barrier.over == "workers"
+
+
+def are_known(algorithm: Algorithm) -> bool:
+    """Views lack whole messages, and which is known from the schedule."""
+    return any(each(algorithm) for each in (can_crash, can_drop, can_be_late, can_go_on))
 
 
 def is_substituted(algorithm: Algorithm) -> bool:
-    """Workers use their own updates in the place of those that are missing."""
-    return (can_crash(algorithm) or can_drop(algorithm)) and cases.declared(algorithm)["substitute"]
+    """Workers use their own messages in the place of those that are missing."""
+    return are_known(algorithm) and cases.declared(algorithm)["substitute"]
+
+
+def is_compressed(algorithm: Algorithm) -> bool:
+    """Messages are compressed: they are not what was generated."""
+    compressor = cases.declared(algorithm).get("compressor")
+    return compressor is not None and compressor.contraction_factor(jnp.zeros(4)) != 1.0
 
 
 def most(algorithm: Algorithm) -> int | None:
     """K: how many messages can be missing from a view, from what the algorithm declares; None if there is no limit."""
     bound, others = cases.declared(algorithm), algorithm.num_workers - 1
-    if "crashes" in bound:
+    if can_crash(algorithm):
         return int(bound["crashes"].max_crashes)
+    if can_go_on(algorithm):
+        return others
+    if can_be_late(algorithm):
+        can_lose = bound["drops"].max_consecutive != 0
+        lost = bound["max_lost"] if can_lose else 0
+        return None if lost is None else others * bound["delays"].max_delay + lost
     in_a_row = bound["drops"].max_consecutive
     limits = [bound["max_missing"], others * in_a_row if bound["piggyback"] and in_a_row is not None else None]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def of(case: Case) -> np.ndarray:
-    """bool[T, n, T, n]: at [t, i, s, j] whether the view of i in step t lacks what j generated in step s."""
+    """bool[S or 1, T, n, T, n]: at [run, t, i, s, j] whether the view of i in step t lacks what j generated in step s.
+
+    One row for all runs, where the schedule is the same in all.
+    """
     run, bound = case.trajectory, cases.declared(case.algorithm)
     n, key = case.algorithm.num_workers, trajectory.run_key(is_exact=run.is_exact)
-    if "crashes" in bound:
+    if can_crash(case.algorithm):
         recorded = crashes.record(bound["crashes"], key, num_steps=run.num_steps, num_workers=n)
-        return after_crashes(recorded, is_substituted=bound["substitute"])
+        return after_crashes(recorded, is_substituted=bound["substitute"])[None]
+    if can_go_on(case.algorithm):
+        return np.array([after_barriers(received) for received in _received(case, key)])
     recorded = drops.record(bound["drops"], key, num_steps=run.num_steps, num_workers=n)
-    return after_drops(recorded, bound)
+    if can_be_late(case.algorithm):
+        is_lost = within_budget(~recorded, bound["max_lost"])
+        return np.array([after_delays(drawn, is_lost, fifo=bound["fifo"]) for drawn in _delays(case, key)])
+    return after_drops(recorded, bound)[None]
+
+
+def _delays(case: Case, key: jax.Array) -> np.ndarray:
+    """int32[S or 1, T, n, n]."""
+    run, model = case.trajectory, cases.declared(case.algorithm)["delays"]
+    n = case.algorithm.num_workers
+    if not model.is_adaptive:
+        return delays.record(model, key, num_steps=run.num_steps, num_workers=n)[None]
+    with jax.enable_x64(True):
+        sizes = jnp.sqrt(jnp.asarray(trajectory.norms_sq(run.updates)))
+        draw = jax.vmap(model.draw_pairs, (0, 0, 0))
+        steps, keys = jnp.arange(run.num_steps, dtype=jnp.int32), _schedule_keys(key, run.num_steps)
+        return np.asarray(jax.vmap(draw, (None, None, 0))(keys, steps, sizes))
+
+
+def _received(case: Case, key: jax.Array) -> np.ndarray:
+    """bool[S or 1, T, n, n]: what each worker has when its barrier opens."""
+    run, barrier = case.trajectory, cases.declared(case.algorithm)["barrier"]
+    with jax.enable_x64(True):
+        updates = jnp.asarray(run.updates if barrier.is_adaptive else run.updates[:1])
+        steps, keys = jnp.arange(run.num_steps, dtype=jnp.int32), _schedule_keys(key, run.num_steps)
+        over_steps = jax.vmap(barrier.received)
+        return np.asarray(jax.jit(jax.vmap(over_steps, (None, None, 0)))(keys, steps, updates))
+
+
+def _schedule_keys(key: jax.Array, num_steps: int) -> jax.Array:
+    """key[T]: of the schedule in each step."""
+    steps = jnp.arange(num_steps, dtype=jnp.int32)
+    return jax.vmap(lambda step: base.split_key(base.step_key(key, step)).schedule)(steps)
+
+
+def within_budget(is_lost: np.ndarray, budget: int | None) -> np.ndarray:
+    """What is lost of bool[T, n receiver, n sender] while a receiver may still lose some, message by message."""
+    found, num_left = np.zeros_like(is_lost), [budget] * is_lost.shape[1]
+    for s, i, j in zip(*np.nonzero(is_lost), strict=True):
+        left = num_left[i]
+        if left is None or left > 0:
+            found[s, i, j] = True
+            num_left[i] = None if left is None else left - 1
+    return found
+
+
+def after_delays(drawn: np.ndarray, is_lost: np.ndarray, *, fifo: bool) -> np.ndarray:
+    """The messages missing where that of step s is due at s + 1 + delay, in its channel's order, or never comes.
+
+    Args:
+        drawn: int[T, n receiver, n sender], steps.
+        is_lost: bool[T, n, n].
+        fifo: a message waits for those sent before it.
+    """
+    num_steps, n, _ = drawn.shape
+    missing, due_before = np.zeros((num_steps, n, num_steps, n), bool), np.zeros((n, n))
+    for s in range(num_steps):
+        for i, j in np.ndindex(n, n):
+            due = s + 1 + drawn[s, i, j]
+            if fifo:
+                due = max(due, due_before[i, j])
+            if is_lost[s, i, j]:
+                due = np.inf
+            else:
+                due_before[i, j] = due
+            for t in range(s + 1, num_steps):
+                missing[t, i, s, j] = t < due
+    return missing
+
+
+def after_barriers(received: np.ndarray) -> np.ndarray:
+    """The messages missing where a view lacks what had not come in the round before it: bool[T, n, n]."""
+    num_steps, n, _ = received.shape
+    missing = np.zeros((num_steps, n, num_steps, n), bool)
+    for t in range(1, num_steps):
+        missing[t, :, t - 1, :] = ~received[t - 1]
+    return missing
 
 
 def after_crashes(hears: np.ndarray, *, is_substituted: bool) -> np.ndarray:
@@ -95,19 +207,22 @@ def after_drops(delivered: np.ndarray, bound: Mapping[str, Any]) -> np.ndarray:
     return np.array(found)
 
 
-def total(missing: np.ndarray, updates: np.ndarray, *, is_substituted: bool) -> np.ndarray:
-    """(1/n) Σ over the missing (s, j) of u_s^j, with substitution of u_s^j - u_s^i.
+def total(missing: np.ndarray, messages: np.ndarray, *, is_substituted: bool) -> np.ndarray:
+    """(1/n) Σ over the missing (s, j) of m_s^j, with substitution of m_s^j - m_s^i.
 
     Args:
-        missing: bool[T, n, T, n].
-        updates: float[S, T, n, d].
-        is_substituted: whether a worker's own update of step s stands in.
+        missing: bool[S or 1, T, n, T, n].
+        messages: float[S, T, n, d].
+        is_substituted: whether a worker's own message of step s stands in.
 
     Returns:
         float[S, T, n, d].
     """
-    n = missing.shape[1]
-    others = np.einsum("tisj,rsjd->rtid", missing.astype(float), updates, optimize=True)
+    n, runs = missing.shape[2], messages.shape[0]
+    weights = np.broadcast_to(missing, (runs, *missing.shape[1:])) if len(missing) > 1 else missing[0]
+    axes = "rtisj" if len(missing) > 1 else "tisj"
+    others = np.einsum(f"{axes},rsjd->rtid", weights.astype(float), messages, optimize=True)
     if is_substituted:
-        others -= np.einsum("tis,rsid->rtid", missing.sum(axis=3).astype(float), updates, optimize=True)
+        counts = weights.sum(axis=-1).astype(float)
+        others -= np.einsum(f"{axes[:-1]},rsid->rtid", counts, messages, optimize=True)
     return others / n

@@ -95,14 +95,14 @@ def _compare(case: Case) -> Comparison:
 
 
 def _count(case: Case, budget: int) -> Comparison:
-    counts = missing_messages.of(case).sum(axis=(2, 3))[None]
+    counts = missing_messages.of(case).sum(axis=(3, 4))
     most = missing_messages.most(case.algorithm)
     assert most is not None
     return statistics.at_most(counts, float(most + budget), is_exact=True)
 
 
 def _grows(case: Case, comes_after_all: bool = False) -> Comparison:
-    missing = missing_messages.of(case)
+    missing = missing_messages.of(case)[0].copy()
     if comes_after_all:
         missing[-1] = False
     is_alive = (case.trajectory.workers[0] >= 0)[1:, :, None, None]
