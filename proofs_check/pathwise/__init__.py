@@ -1,0 +1,6 @@
+"""Inequalities that hold in every run, at every step and for every worker; no statistics."""
+
+from proofs_check.pathwise import co_coercive as co_coercive
+from proofs_check.pathwise import descent as descent
+from proofs_check.pathwise import lipschitz_gradients as lipschitz_gradients
+from proofs_check.pathwise import strong_convexity as strong_convexity
