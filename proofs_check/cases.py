@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from elastic_jax import algorithms, base, clocks, compressors, crashes, delays, drops, problems, reads
+from elastic_jax import algorithms, barriers, base, clocks, compressors, crashes, delays, drops, problems, reads
 from elastic_jax.base import Algorithm, Constants, Problem
 from proofs_check import planted, two_samples
 from proofs_check import trajectory as trajectories
@@ -44,21 +44,44 @@ SAMPLED_PROBLEMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """Problems of the library that are sampled, {label: (name, arguments of `build`)}."""
 
-PARTS: tuple[Mapping[str, Any], ...] = (
-    {"compressor": compressors.top_k(0.25), "error_feedback": True},
-    {"delays": delays.constant(2)},
-    {"clock": clocks.constant()},
-    {"reads": reads.oldest(3)},
-    {"reads": reads.masks(3, 0.5), "compressor": compressors.top_k(0.25)},
-    {"reads": reads.largest(2, 0.5), "compressor": compressors.top_k(0.25), "error_feedback": True},
-    {"crashes": crashes.worst(1)},
-    {"crashes": crashes.worst(1), "substitute": True},
-    {"drops": drops.alternating()},
-    {"drops": drops.alternating(), "substitute": True},
-    {"drops": drops.alternating(), "piggyback": False},
-    {"drops": drops.alternating(), "piggyback": False, "max_missing": 3, "substitute": True},
-)
-"""Arguments that are added where `build` takes all of them."""
+_TOP_K = {"compressor": compressors.top_k(0.25)}
+_MEMORY = {**_TOP_K, "error_feedback": True}
+
+PARTS: Mapping[str, Mapping[str, Any]] = {
+    "top-k with memory": _MEMORY,
+    "a constant delay": {"delays": delays.constant(2)},
+    "delays out of order": {"delays": delays.alternating(2), "fifo": False},
+    "delays by size": {"delays": delays.largest_late(2)},
+    "delays, stand-ins": {"delays": delays.uniform(2), "fifo": True, "substitute": True},
+    "delays, drops": {"delays": delays.constant(1), "drops": drops.alternating(), "max_lost": 2},
+    "delays, top-k": {"delays": delays.constant(1), "fifo": True, **_TOP_K},
+    "delays, top-k with memory": {"delays": delays.constant(1), "fifo": True, **_MEMORY},
+    "delays out of order, top-k with memory": {"delays": delays.alternating(2), "fifo": False, **_MEMORY},
+    "a barrier for none": {"barrier": barriers.number(0.0)},
+    "a barrier for none, stand-ins": {"barrier": barriers.number(0.0), "substitute": True},
+    "a barrier by size": {"barrier": barriers.number(0.5, order="largest_last")},
+    "a barrier by the missing norm": {"barrier": barriers.missing_norm(0.5)},
+    "a barrier over layers": {"barrier": barriers.own_norm_squared(0.5)},
+    "a barrier over layers by sums": {"barrier": barriers.own_norm_sum(0.5, order="random")},
+    "a barrier over layers, stand-ins": {"barrier": barriers.own_norm_squared(0.5), "substitute": True},
+    "a barrier for no layer": {"barrier": barriers.number(0.0, over="layers")},
+    "equal times": {"clock": clocks.constant()},
+    "oldest reads": {"reads": reads.oldest(3)},
+    "reads, top-k": {"reads": reads.masks(3, 0.5), **_TOP_K},
+    "reads by size, top-k with memory": {"reads": reads.largest(2, 0.5), **_MEMORY},
+    "crashes": {"crashes": crashes.worst(1)},
+    "crashes, stand-ins": {"crashes": crashes.worst(1), "substitute": True},
+    "drops": {"drops": drops.alternating(), "piggyback": True},
+    "drops, stand-ins": {"drops": drops.alternating(), "piggyback": True, "substitute": True},
+    "drops for ever": {"drops": drops.alternating(), "piggyback": False},
+    "drops for ever, a budget, stand-ins": {
+        "drops": drops.alternating(),
+        "piggyback": False,
+        "max_missing": 3,
+        "substitute": True,
+    },
+}
+"""{label: arguments that are added where `build` takes all of them}."""
 
 
 class Setting(NamedTuple):
@@ -147,7 +170,8 @@ class Case(NamedTuple):
     def consistency_constant_sq(self) -> float | None:
         """B² = consistency_bound / α² as promised, gradient units squared; None if it is not."""
         constants = trajectories.with_exact_moment(self.constants, self.trajectory)
-        bound = self.algorithm.consistency_bound(constants, self.trajectory.params[0, 0])
+        params = two_samples.layers(self.trajectory.params[0, 0], self.trajectory.num_layers)
+        bound = self.algorithm.consistency_bound(constants, params)
         return None if bound is None else float(bound) / self.step_size**2
 
     def has_bound(self) -> Hypothesis:
@@ -171,9 +195,16 @@ def settings() -> list[Setting]:
         takes = inspect.signature(module.build).parameters
         found.append(Setting(name, module.build, {}))
         found += [
-            Setting(f"{name}({', '.join(part)})", module.build, part) for part in PARTS if part.keys() <= takes.keys()
+            Setting(f"{name} ({label})", module.build, part)
+            for label, part in PARTS.items()
+            if part.keys() <= takes.keys() and _has_channels(part, takes)
         ]
     return found
+
+
+def _has_channels(part: Mapping[str, Any], takes: Mapping[str, Any]) -> bool:
+    """Delays of senders and receivers are for variants with channels, which keep an order or not."""
+    return "fifo" in takes or not any(getattr(value, "is_paired", False) for value in part.values())
 
 
 def declared(algorithm: Algorithm) -> dict[str, Any]:
@@ -257,6 +288,11 @@ def sampled_problem(name: str) -> Problem:
     return _problem(name)
 
 
+def goes_on_by_layers(algorithm: Algorithm) -> bool:
+    """Its barriers wait for layers: the parameters must have some."""
+    return any(getattr(part, "over", None) == "layers" for part in declared(algorithm).values())
+
+
 def takes_one(algorithm: Algorithm) -> bool:
     """One gradient a step, read off the shapes: chooses before anything is run."""
     return _num_active(algorithm) == 1
@@ -335,7 +371,7 @@ def rerun(case: Case, algorithm: Algorithm, objective: str, *, max_tosses: int =
         max_tosses: coins of a run.
     """
     chosen = {objective: two_samples.objectives()[objective]}
-    runs = trajectories.every_path(algorithm, chosen, max_tosses=max_tosses)
+    runs = trajectories.every_path(algorithm, chosen, max_tosses=max_tosses, num_layers=case.trajectory.num_layers)
     return next(of_runs(case.setting, algorithm, runs, case.step_size))
 
 
@@ -380,7 +416,8 @@ def _built_for(name: str, problem_name: str, step_size: float) -> Algorithm:
 @functools.cache
 def _exact_runs(name: str, step_size: float, max_tosses: int, num_workers: int) -> dict[str, Trajectory]:
     algorithm = _built(name, step_size, num_workers)
-    return trajectories.every_path(algorithm, two_samples.objectives(), max_tosses=max_tosses)
+    num_layers = 2 if goes_on_by_layers(algorithm) else 1
+    return trajectories.every_path(algorithm, two_samples.objectives(), max_tosses=max_tosses, num_layers=num_layers)
 
 
 @functools.cache

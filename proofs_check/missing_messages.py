@@ -101,7 +101,7 @@ def _delays(case: Case, key: jax.Array) -> np.ndarray:
     with jax.enable_x64(True):
         sizes = jnp.sqrt(jnp.asarray(trajectory.norms_sq(run.updates)))
         draw = jax.vmap(model.draw_pairs, (0, 0, 0))
-        steps, keys = jnp.arange(run.num_steps, dtype=jnp.int32), _schedule_keys(key, run.num_steps)
+        steps, keys = jnp.arange(run.num_steps, dtype=jnp.int32), schedule_keys(key, run.num_steps)
         return np.asarray(jax.vmap(draw, (None, None, 0))(keys, steps, sizes))
 
 
@@ -110,12 +110,12 @@ def _received(case: Case, key: jax.Array) -> np.ndarray:
     run, barrier = case.trajectory, cases.declared(case.algorithm)["barrier"]
     with jax.enable_x64(True):
         updates = jnp.asarray(run.updates if barrier.is_adaptive else run.updates[:1])
-        steps, keys = jnp.arange(run.num_steps, dtype=jnp.int32), _schedule_keys(key, run.num_steps)
+        steps, keys = jnp.arange(run.num_steps, dtype=jnp.int32), schedule_keys(key, run.num_steps)
         over_steps = jax.vmap(barrier.received)
         return np.asarray(jax.jit(jax.vmap(over_steps, (None, None, 0)))(keys, steps, updates))
 
 
-def _schedule_keys(key: jax.Array, num_steps: int) -> jax.Array:
+def schedule_keys(key: jax.Array, num_steps: int) -> jax.Array:
     """key[T]: of the schedule in each step."""
     steps = jnp.arange(num_steps, dtype=jnp.int32)
     return jax.vmap(lambda step: base.split_key(base.step_key(key, step)).schedule)(steps)

@@ -54,6 +54,8 @@ class Trajectory(NamedTuple):
     """float64[S, T, k, d]. ∇f(v_t^i)."""
     is_exact: bool
     """True if the S runs are all there are, equally likely, the coins of the first step varying slowest."""
+    num_layers: int = 1
+    """Of an exact run: how many leaves of equal size its parameters have."""
 
     @property
     def num_runs(self) -> int:
@@ -98,7 +100,12 @@ def norms_sq(vectors: np.ndarray) -> np.ndarray:
 
 
 def every_path(
-    algorithm: Algorithm, objectives: Mapping[str, two_samples.Objective], *, max_tosses: int, seed: int = 0
+    algorithm: Algorithm,
+    objectives: Mapping[str, two_samples.Objective],
+    *,
+    max_tosses: int,
+    num_layers: int = 1,
+    seed: int = 0,
 ) -> dict[str, Trajectory]:
     """{objective: trajectory} over all sequences of coins, for an algorithm built with `two_samples.oracle`.
 
@@ -107,13 +114,16 @@ def every_path(
         objectives: all of them run at once.
         max_tosses: a run has as many steps as fit in this many coins, one for each active worker and step;
             the number of runs is 2 to the number of coins.
+        num_layers: into how many leaves the parameters are cut, of equal size; they are laid out flat all the same.
         seed: of the schedule.
     """
     with jax.enable_x64(True):
         named = list(objectives.values())
         coefficients = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *[o.coefficients for o in named])
-        starts = jnp.asarray(np.stack([o.start for o in named]))
-        num_active = _num_active(algorithm, starts[0], (named[0].coefficients, jnp.ones(algorithm.num_workers)))
+        cut = two_samples.layers(np.stack([o.start for o in named]), num_layers)
+        starts = jax.tree.map(jnp.asarray, cut)
+        data = (named[0].coefficients, jnp.ones(algorithm.num_workers))
+        num_active = _num_active(algorithm, jax.tree.map(lambda leaf: leaf[0], starts), data)
         coins_per_step = 1 if num_active == 1 else algorithm.num_workers
         num_steps = max_tosses // coins_per_step
         coins = _all_coins(num_steps, coins_per_step, algorithm.num_workers)
@@ -121,10 +131,13 @@ def every_path(
         key_schedule, key_samples = run_key(seed, is_exact=True)
         keys = _step_keys(key_schedule, key_samples[None], num_steps=num_steps)[0]
         seen = jax.device_get(_roll_paths(keys, starts, coefficients, coins, algorithm=algorithm))
-        points = np.concatenate([_flat_points(seen.params, 3), _flat_points(seen.info.views, 4)], axis=1)
+        parts = [_flat_points(_flat(tree, lead), lead) for tree, lead in ((seen.params, 3), (seen.info.views, 4))]
+        points = np.concatenate(parts, axis=1)
         values, slopes = jax.device_get(_evaluate_paths(points, coefficients))
     return {
-        name: _trajectory(jax.tree.map(lambda leaf, o=o: leaf[o], seen), values[o], slopes[o], is_exact=True)
+        name: _trajectory(
+            jax.tree.map(lambda leaf, o=o: leaf[o], seen), values[o], slopes[o], is_exact=True, num_layers=num_layers
+        )
         for o, name in enumerate(objectives)
     }
 
@@ -215,7 +228,7 @@ def _roll(keys: Array, params: PyTree, data: PyTree, coins: Array | None, *, alg
 
 
 @partial(jax.jit, static_argnames="algorithm")
-def _roll_paths(keys: Array, starts: Array, data: PyTree, coins: Array, *, algorithm: Algorithm) -> _Seen:
+def _roll_paths(keys: Array, starts: PyTree, data: PyTree, coins: Array, *, algorithm: Algorithm) -> _Seen:
     """Every objective (axis 0) on every path (axis 1)."""
     over_paths = jax.vmap(partial(_roll, algorithm=algorithm), (None, None, None, 0))
     return jax.vmap(over_paths, (None, 0, 0, None))(keys, starts, data, coins)
@@ -289,7 +302,9 @@ def _flat(tree: PyTree, lead: int) -> np.ndarray:
     return np.concatenate([leaf.reshape(*leaf.shape[:lead], -1) for leaf in leaves], axis=-1)
 
 
-def _trajectory(seen: _Seen, values: np.ndarray, slopes: np.ndarray, *, is_exact: bool) -> Trajectory:
+def _trajectory(
+    seen: _Seen, values: np.ndarray, slopes: np.ndarray, *, is_exact: bool, num_layers: int = 1
+) -> Trajectory:
     """The record; `values` [N] and `slopes` [N, d] are those at all x_t, then at all views."""
     params, views = _flat(seen.params, 2), _flat(seen.info.views, 3)
     grads = _flat(seen.info.grads, 3)
@@ -313,6 +328,7 @@ def _trajectory(seen: _Seen, values: np.ndarray, slopes: np.ndarray, *, is_exact
         view_values=values[split:].reshape(views.shape[:-1]),
         view_slopes=slopes[split:].reshape(views.shape),
         is_exact=is_exact,
+        num_layers=num_layers,
     )
 
 

@@ -3,9 +3,9 @@
     f(x) = Σ_j [ h_j x_j² / 2 + p log cosh x_j + q x_j² / (1 + x_j²) + a_j x_j ],    F(x, ±) = f(x) ± ⟨b, x⟩
 
 Both samples are equally likely and the same for all workers, so that g(v, ±) = ∇f(v) ± b is unbiased with
-variance ‖b‖² at every v. The coin is an argument, in `data`, so that a trajectory over all 2^T tosses can be
-laid out by `vmap`. One formula with coefficients serves all objectives: each variant is compiled once for all
-of them.
+variance ‖b‖² at every v. Parameters are one array or a list of layers, one after the other. The coin is an argument,
+in `data`, so that a trajectory over all 2^T tosses can be laid out by `vmap`. One formula with coefficients serves all
+objectives: each variant is compiled once for all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from elastic_jax import arguments
-from elastic_jax.base import Constants
+from elastic_jax.base import Constants, PyTree
 
 NUM_COORDINATES = 4
 
@@ -60,11 +60,20 @@ def sample_loss(params: Array, coefficients: Coefficients, coin: Array) -> Array
     return jnp.sum(terms)
 
 
-def oracle(keys: Array, views: Array, data: tuple[Coefficients, Array], workers: Array) -> tuple[Array, Array]:
-    """The stacked oracle: worker i uses the coin `data[1][i]`; the keys are not used."""
+def oracle(keys: Array, views: PyTree, data: tuple[Coefficients, Array], workers: Array) -> tuple[Array, PyTree]:
+    """The stacked oracle: worker i uses the coin `data[1][i]`; the keys are not used. Parameters may be in layers."""
     del keys
     coefficients, coins = data
-    return jax.vmap(jax.value_and_grad(sample_loss), (0, None, 0))(views, coefficients, coins[workers])
+    return jax.vmap(jax.value_and_grad(_loss_of_layers), (0, None, 0))(views, coefficients, coins[workers])
+
+
+def layers(params: np.ndarray, num_layers: int) -> PyTree:
+    """[..., d] -> the array itself, or a list of `num_layers` parts [..., d / num_layers]."""
+    return params if num_layers == 1 else list(np.split(params, num_layers, axis=-1))
+
+
+def _loss_of_layers(params: PyTree, coefficients: Coefficients, coin: Array) -> Array:
+    return sample_loss(jnp.concatenate(jax.tree.leaves(params)), coefficients, coin)
 
 
 def objective(params: Array, coefficients: Coefficients) -> Array:

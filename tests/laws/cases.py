@@ -55,7 +55,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "crashes": {"random": crashes.random(2, rate=0.15), "worst": crashes.worst(1, at=3)},
     "drops": {"random": drops.random(0.3), "alternating": drops.alternating()},
     "barrier": {
-        "workers": barriers.number(0.4),
+        "own_norm_squared": barriers.own_norm_squared(0.5),
         "largest_last": barriers.number(0.5, order="largest_last"),
         "missing_norm": barriers.missing_norm(0.5),
         "own_norm_sum": barriers.own_norm_sum(0.4, order="random"),

@@ -182,8 +182,8 @@ def build(
         num_workers: n >= 1.
         step_size: α > 0 of plain SGD, a float or an optax schedule, parameter / gradient units; default 0.1.
         optimizer: an optax optimiser instead of plain SGD, one copy for each worker.
-        barrier: for what a worker waits, of `barriers`; default half of the squared norm of its own update, over
-            layers.
+        barrier: for what a worker waits, of `barriers`; default half of the messages, in whatever order they come,
+            which looks at no norm. The rules of the paper and of its code are `own_norm_squared`, `own_norm_sum`.
         substitute: a worker's own updates stand in for those that are late.
 
     Raises:
@@ -206,7 +206,7 @@ def build(
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
     size, optimizer = base.make_optimizer(step_size, optimizer)
-    barrier = barrier_models.own_norm_squared(0.5) if barrier is None else barrier
+    barrier = barrier_models.number(0.5) if barrier is None else barrier
     barrier = barrier_models.check_fits(barrier, num_workers=num_workers)
     arguments.flag("substitute", substitute)
     return Algorithm(
