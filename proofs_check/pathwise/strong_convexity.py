@@ -50,7 +50,7 @@ def check(
 
 
 def control() -> list[Check]:
-    """c overstated by a tenth where it is attained; x* that is beside the minimum; an objective that is not convex."""
+    """C overstated by a tenth where it is attained; x* that is beside the minimum; an objective that is not convex."""
     case = next(cases.exact(("isotropic",)))
     (convexity,) = case.known("strong_convexity")
     wrong = {
