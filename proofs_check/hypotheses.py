@@ -21,28 +21,40 @@ def is_oblivious(trajectory: Trajectory) -> Hypothesis:
 def is_unbiased(trajectory: Trajectory) -> Hypothesis:
     """E[G_t^i | all before t] = ∇f(v_t^i), exactly and for every past: the mean noise after each is zero.
 
-    Where the runs are a sample of all, the mean noise of each step must be within its band of statistical
-    error.
+    Where the runs are a sample of all, the noise of a slot, averaged over the steps of a run, must have a mean within
+    its band of statistical error: noises of different steps are uncorrelated, so that their mean tells the most.
     """
-    noises, name = trajectory.noises, "unbiased gradients"
-    runs, steps = noises.shape[:2]
+    noises, name = trajectory.noises * is_used(trajectory), "unbiased gradients"
     if not trajectory.is_exact:
-        found = noises.mean(axis=0)
-        allowed = statistics.band(found.size) * statistics.standard_error(noises)
-        inside = bool(np.all(np.abs(found) <= allowed + statistics.ROUNDING * np.abs(trajectory.grads).max()))
-        return Hypothesis(name, inside, "mean noise of every step within its band")
-    per_step = round(runs ** (1 / steps))
-    worst = 0.0
-    for t in range(steps):
-        pasts = noises[:, t].reshape(per_step**t, -1, *noises.shape[2:])
-        worst = max(worst, float(np.abs(pasts.mean(axis=1)).max()))
+        of_runs = noises.mean(axis=1)
+        found = np.abs(of_runs.mean(axis=0))
+        allowed = statistics.band(found.size) * statistics.standard_error(of_runs)
+        inside = bool(np.all(found <= allowed + statistics.ROUNDING * np.abs(trajectory.grads).max()))
+        return Hypothesis(name, inside, "mean noise of every slot within its band")
+    worst = float(np.abs(given_past(noises)).max())
     limit = statistics.ROUNDING * float(np.abs(trajectory.grads).max())
     return Hypothesis(name, worst <= limit, f"largest conditional mean of the noise {worst:.1e}")
 
 
+def given_past(values: np.ndarray) -> np.ndarray:
+    """E[values | all coins before t], where the runs are all there are: [S, T, ...] -> the same shape."""
+    runs, steps = values.shape[:2]
+    per_step = round(runs ** (1 / steps))
+    means = np.empty_like(values)
+    for t in range(steps):
+        pasts = values[:, t].reshape(per_step**t, -1, *values.shape[2:])
+        means[:, t] = np.repeat(pasts.mean(axis=1), pasts.shape[1], axis=0)
+    return means
+
+
+def is_used(trajectory: Trajectory) -> np.ndarray:
+    """bool[S, T, k, 1]. Not a slot that nobody used, whose gradient and update mean nothing."""
+    return (trajectory.workers >= 0)[..., None]
+
+
 def is_plain(trajectory: Trajectory, step_size: float) -> Hypothesis:
     """Every gradient becomes the update -α G: plain SGD, and nothing is lost for ever."""
-    residual = float(np.abs(trajectory.updates + step_size * trajectory.grads).max())
+    residual = float(np.abs((trajectory.updates + step_size * trajectory.grads) * is_used(trajectory)).max())
     limit = statistics.ROUNDING * max(step_size * float(np.abs(trajectory.grads).max()), trajectory.scale)
     return Hypothesis("updates are -α G", residual <= limit, f"largest difference {residual:.1e}")
 

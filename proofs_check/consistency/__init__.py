@@ -3,9 +3,11 @@
 from proofs_check.consistency import crashes as crashes
 from proofs_check.consistency import declared_bound as declared_bound
 from proofs_check.consistency import error_feedback as error_feedback
+from proofs_check.consistency import gradient_differences as gradient_differences
 from proofs_check.consistency import lost_for_ever as lost_for_ever
 from proofs_check.consistency import lost_messages as lost_messages
 from proofs_check.consistency import piggybacked_messages as piggybacked_messages
 from proofs_check.consistency import stale_reads as stale_reads
+from proofs_check.consistency import unbiased_gradients as unbiased_gradients
 from proofs_check.consistency import unseen_writes as unseen_writes
 from proofs_check.consistency import unsent_and_unseen as unsent_and_unseen
