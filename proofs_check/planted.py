@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from elastic_jax import base, reads, stacked
+from elastic_jax import base, delays, reads, stacked
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree
 
 
@@ -29,6 +29,16 @@ def older_reads(algorithm: Algorithm) -> Algorithm:
     return algorithm._replace(
         init=partial(_as_given, function=partial(algorithm.init, **older)),
         step=partial(_as_given, function=partial(algorithm.step, **older)),
+    )
+
+
+def later_delays(algorithm: Algorithm) -> Algorithm:
+    """Whatever is late is τ + 1 steps late, where the variant declares τ."""
+    bound = algorithm.step.keywords  # type: ignore[attr-defined]
+    later = {"delays": delays.constant(bound["max_delay"] + 1), "max_delay": bound["max_delay"] + 1}
+    return algorithm._replace(
+        init=partial(_as_given, function=partial(algorithm.init, max_delay=later["max_delay"])),
+        step=partial(_as_given, function=partial(algorithm.step, **later)),
     )
 
 
