@@ -65,6 +65,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "a barrier over layers by sums": {"barrier": barriers.own_norm_sum(0.5, order="random")},
     "a barrier over layers, stand-ins": {"barrier": barriers.own_norm_squared(0.5), "substitute": True},
     "a barrier for no layer": {"barrier": barriers.number(0.0, over="layers")},
+    "a barrier for no layer, stand-ins": {"barrier": barriers.number(0.0, over="layers"), "substitute": True},
     "equal times": {"clock": clocks.constant()},
     "oldest reads": {"reads": reads.oldest(3)},
     "reads, top-k": {"reads": reads.masks(3, 0.5), **_TOP_K},

@@ -82,14 +82,21 @@ def control() -> list[Check]:
     ]
 
 
-def judge(case: Case, id: str, most: float | None) -> list[Check]:
-    """The forms that are meant for the case, with K = `most`, or None where there is no limit."""
+def judge(case: Case, id: str, most: float | None, *, counts_all: bool = False) -> list[Check]:
+    """The forms that are meant for the case.
+
+    Args:
+        case: a run.
+        id: of the statement.
+        most: K; None where there is no limit.
+        counts_all: K counts all messages that could be missing, so that which are may depend on what is sent.
+    """
     run, constants = case.trajectory, trajectory.with_exact_moment(case.constants, case.trajectory)
     smoothness, n, number = constants.smoothness, case.algorithm.num_workers, most or 0.0
     assumed = [
         hypotheses.is_plain(run, case.step_size),
         hypotheses.is_model(run, case.step_size),
-        hypotheses.is_oblivious(run),
+        *([] if counts_all else [hypotheses.is_oblivious(run)]),
         hypotheses.is_declared("a limit K of what is missing", most is not None, f"K = {most}"),
     ]
     bounded = [*assumed, hypotheses.is_known(constants, "grad_second_moment")]
