@@ -7,7 +7,8 @@ what is sent, it is drawn anew from what was recorded of each run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -81,15 +82,21 @@ def of(case: Case) -> np.ndarray:
     run, bound = case.trajectory, cases.declared(case.algorithm)
     n, key = case.algorithm.num_workers, trajectory.run_key(is_exact=run.is_exact)
     if can_crash(case.algorithm):
-        recorded = crashes.record(bound["crashes"], key, num_steps=run.num_steps, num_workers=n)
+        recorded = _recorded(crashes.record, bound["crashes"], run.is_exact, run.num_steps, n)
         return after_crashes(recorded, is_substituted=bound["substitute"])[None]
     if can_go_on(case.algorithm):
         return np.array([after_barriers(received) for received in _received(case, key)])
-    recorded = drops.record(bound["drops"], key, num_steps=run.num_steps, num_workers=n)
+    recorded = _recorded(drops.record, bound["drops"], run.is_exact, run.num_steps, n)
     if can_be_late(case.algorithm):
         is_lost = within_budget(~recorded, bound["max_lost"])
         return np.array([after_delays(drawn, is_lost, fifo=bound["fifo"]) for drawn in _delays(case, key)])
     return after_drops(recorded, bound)[None]
+
+
+@functools.cache
+def _recorded(record: Callable[..., np.ndarray], model: Any, is_exact: bool, num_steps: int, n: int) -> np.ndarray:
+    """What a part drew in all runs of one kind: the same for every statement, and slow to compile."""
+    return record(model, trajectory.run_key(is_exact=is_exact), num_steps=num_steps, num_workers=n)
 
 
 def _delays(case: Case, key: jax.Array) -> np.ndarray:
@@ -97,7 +104,7 @@ def _delays(case: Case, key: jax.Array) -> np.ndarray:
     run, model = case.trajectory, cases.declared(case.algorithm)["delays"]
     n = case.algorithm.num_workers
     if not model.is_adaptive:
-        return delays.record(model, key, num_steps=run.num_steps, num_workers=n)[None]
+        return _recorded(delays.record, model, run.is_exact, run.num_steps, n)[None]
     with jax.enable_x64(True):
         sizes = jnp.sqrt(jnp.asarray(trajectory.norms_sq(run.updates)))
         draw = jax.vmap(model.draw_pairs, (0, 0, 0))
