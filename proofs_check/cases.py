@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import jax
@@ -83,6 +86,24 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """{label: arguments that are added where `build` takes all of them}."""
+
+
+_is_quick: ContextVar[bool] = ContextVar("is_quick", default=False)
+
+
+@contextmanager
+def sizes(*, is_quick: bool) -> Iterator[None]:
+    """How much is tried within.
+
+    Args:
+        is_quick: of the runs over seeds, which take most of the time, each statement has those of the first setting
+            that it is meant for; everything is tried over all paths just the same.
+    """
+    token = _is_quick.set(is_quick)
+    try:
+        yield
+    finally:
+        _is_quick.reset(token)
 
 
 class Setting(NamedTuple):
@@ -267,16 +288,17 @@ def sampled(
         is_default: the variants on their defaults alone; else the settings with parts alone.
         is_meant: chooses by what an algorithm declares; it is shown the one built for `two_samples`.
     """
-    for setting in settings():
-        if bool(setting.arguments) == is_default:
-            continue
+    meant = (
+        setting
+        for setting in settings()
+        if bool(setting.arguments) != is_default and is_meant(_built(setting.name, step_size))
+    )
+    for setting in itertools.islice(meant, 1 if _is_quick.get() else None):
         for name in names:
-            problem = _problem(name)
-            algorithm = _built_for(setting.name, name, step_size)
-            if is_meant(_built(setting.name, step_size)):
-                run = _sampled_run(setting.name, name, step_size, num_seeds, num_steps)
-                text = f"{setting.name} on {name}, {num_seeds} seeds"
-                yield Case(text, algorithm, run, problem.constants, step_size)
+            problem, algorithm = _problem(name), _built_for(setting.name, name, step_size)
+            run = _sampled_run(setting.name, name, step_size, num_seeds, num_steps)
+            text = f"{setting.name} on {name}, {num_seeds} seeds"
+            yield Case(text, algorithm, run, problem.constants, step_size)
 
 
 def sampled_constants(name: str, *constants: str) -> tuple[float, ...]:

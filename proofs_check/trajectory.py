@@ -22,6 +22,9 @@ from elastic_jax.base import Algorithm, Constants, Problem, PyTree
 from elastic_jax.keys import unrolled
 from proofs_check import two_samples
 
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+"""Each variant is compiled once and run once, on few numbers: this compiles in a third of the time."""
+
 
 class Trajectory(NamedTuple):
     """S runs of T steps with k active workers; parameters are laid out flat, [d]."""
@@ -227,14 +230,14 @@ def _roll(keys: Array, params: PyTree, data: PyTree, coins: Array | None, *, alg
     return seen._replace(params=jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), seen.params, last))
 
 
-@partial(jax.jit, static_argnames="algorithm")
+@partial(jax.jit, static_argnames="algorithm", compiler_options=QUICKLY)
 def _roll_paths(keys: Array, starts: PyTree, data: PyTree, coins: Array, *, algorithm: Algorithm) -> _Seen:
     """Every objective (axis 0) on every path (axis 1)."""
     over_paths = jax.vmap(partial(_roll, algorithm=algorithm), (None, None, None, 0))
     return jax.vmap(over_paths, (None, 0, 0, None))(keys, starts, data, coins)
 
 
-@partial(jax.jit, static_argnames="algorithm")
+@partial(jax.jit, static_argnames="algorithm", compiler_options=QUICKLY)
 def _roll_seeds(keys: Array, params: PyTree, data: PyTree, *, algorithm: Algorithm) -> _Seen:
     """Every seed of the samples (axis 0)."""
     return jax.vmap(partial(_roll, algorithm=algorithm), (0, None, None, None))(keys, params, data, None)
