@@ -101,6 +101,12 @@ def is_strongly_convex(constants: Constants) -> Hypothesis:
     return Hypothesis("strongly convex", convexity is not None and convexity > 0, f"c = {convexity}")
 
 
+def is_convex(constants: Constants) -> Hypothesis:
+    """C >= 0."""
+    convexity = constants.strong_convexity
+    return Hypothesis("convex", convexity is not None and convexity >= 0, f"c = {convexity}")
+
+
 def is_below(step_size: float, cap: float | None, formula: str) -> Hypothesis:
     """α is at most the cap of the theorem; None is a cap that cannot be told."""
     holds = cap is not None and step_size <= cap * (1 + 1e-12)

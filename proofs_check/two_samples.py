@@ -126,6 +126,8 @@ _MAKERS = {
     # x_0 = x*: the first step of the strongly convex recursion is an equality
     "at_optimum": partial(_make, curvature=(2.0, 1.0, 0.5, 0.25), start=(0.0,) * NUM_COORDINATES),
     "log_cosh": partial(_make, curvature=(0.5,) * NUM_COORDINATES, log_cosh=1.5),
+    # convex and no more than that, c = 0, with a minimiser
+    "convex": partial(_make, log_cosh=1.0),
     # not convex, and its gradients are bounded: M is certified
     "rational": partial(_make, rational=1.0),
     # all gradients are the same and all their entries equal: delays and top-k lose all that they may

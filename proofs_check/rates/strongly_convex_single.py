@@ -2,34 +2,30 @@
 
 Setting
     x_{t+1} = x_t - α G_t with one gradient at a view v_t, unbiased given the past and of variance at most σ²;
-    identical workers; f is c-strongly convex with L-Lipschitz gradients. D_t = E‖x_t - x*‖². Mode (ii): B_t²
-    = E‖x_t - v_t‖² / α² as measured; mode (i): B as the variant promises it a priori.
+    identical workers; f is c-strongly convex with L-Lipschitz gradients. D_t = E‖x_t - x*‖². E‖x_t - v_t‖² <= α² B², B
+    as the variant promises it a priori, where M² is that of the run if all paths are there, and that of other seeds if
+    not; or B² the mean of the B_t² = E‖x_t - v_t‖² / α² as measured, with weights that shrink by 1 - α c/2 a step into
+    the past.
 
-Statement (EC:T2.3)
-    per step (tight), α <= 1/(4L):
-        D_{t+1} <= (1 - α c/2) D_t + α² E‖G_t - ∇f(v_t)‖² + 3 α L E‖x_t - v_t‖² - (α/2) E[f(v_t) - f*],
-    unrolled (upper), α <= 1/(4L):
-        D_T <= (1 - α c/2)^T D_0 + Σ_t (1 - α c/2)^{T-1-t} (α² σ² + 3 α³ L B_t²),
-    a priori (upper), α <= 1/(4L):
-        D_T <= (1 - α c/2)^T D_0 + 2 α σ²/c + 6 α² L B²/c, and
-    paper per step (upper), α <= c/(3L²):
-        D_{t+1} <= (1 - α c/2) D_t + (2 α L²/c + 3 α² L²) E‖x_t - v_t‖² + 3 α² σ²,
-    paper, final (upper), α = 2 log T / (c T) and T / log T >= 6 L²/c², that is α <= c/(3L²):
+Statement (EC:T2.3, upper)
+    sharp, α <= 1/(4L):
+        D_T <= (1 - α c/2)^T D_0 + 2 α σ²/c + 6 α² L B²/c,
+    paper, any α <= c/(3L²):
+        D_T <= (1 - α c/2)^T D_0 + 4 α² L² B²/c² + 6 α σ²/c + 6 α³ L² B²/c,
+    paper, final, α = 2 log T / (c T) and T / log T >= 6 L²/c², that is α <= c/(3L²):
         D_T <= D_0/T + 16 log²T L² B²/(c⁴ T²) + 12 σ² log T/(c² T) + 48 log³T L² B²/(c⁴ T³),
-    in which B² may be the mean of the B_t² with weights that shrink by 1 - α c/2 a step into the past.
-    Per step it is an equality in the first step from x_0 = x*.
+    convex, c = 0 allowed, α <= 1/(4L), the left side at the views:
+        (1/T) Σ_{t<T} E[f(v_t) - f*] <= 2 D_0 / (α T) + 2 α σ² + 4 α² L B².
+    With B_t measured and any α they are EC:X7, step by step EC:X3.
 
 Why
-    ‖x_{t+1} - x*‖² = ‖x_t - x*‖² - 2 α ⟨G_t, x_t - x*⟩ + α² ‖G_t‖², in expectation given the past. With v for
-    v_t: ⟨∇f(v), v - x*⟩ >= f(v) - f* + (c/2) ‖v - x*‖²; |⟨∇f(v), x_t - v⟩| <= (f(v) - f*)/2 + L ‖x_t - v‖²;
-    ‖v - x*‖² >= ‖x_t - x*‖²/2 - ‖x_t - v‖²; ‖∇f(v)‖² <= 2 L (f(v) - f*); and α <= 1/(4L), c <= L.
-    The final form is the paper's recursion summed up, with Σ_t (1 - α c/2)^{T-1-t} <= 2/(α c) and (1 - α c/2)^T
-    <= exp(-log T).
+    EC:X3 unrolled, E‖x_t - v_t‖² <= α² B², Σ_t (1 - α c/2)^{T-1-t} <= 2/(α c), and (1 - α c/2)^T <= exp(-log T) for the
+    prescribed α. Convex: EC:X3's form with c = 0 summed over t, D_T >= 0.
 
 Source
-    Nadiradze et al., Elastic Consistency, AAAI 2021, arXiv 2001.05918, the strongly convex theorem for single
-    steps; "paper per step" is the recursion from which "paper, final" follows. Departure: the condition on T is
-    the one that the proof above needs. The other forms are sharper and proved above.
+    Nadiradze et al., Elastic Consistency, AAAI 2021, arXiv 2001.05918, the strongly convex theorem for single steps.
+    Departure: the condition on T is the one that the proof needs. "Any α" is what it gives before α is chosen; "sharp"
+    and "convex" are proved above.
 """
 
 from __future__ import annotations
@@ -42,11 +38,14 @@ import numpy as np
 
 from proofs_check import cases, hypotheses, record, statistics
 from proofs_check.cases import Case
+from proofs_check.rates import steps
 from proofs_check.record import Check
 from proofs_check.statistics import Comparison
-from proofs_check.trajectory import norms_sq
 
 ID = "EC:T2.3"
+
+PROBLEM = "round quadratic"
+"""The problem on which the horizon that the final form asks for is short."""
 
 
 def check(
@@ -56,7 +55,7 @@ def check(
     num_seeds: int = cases.NUM_SEEDS,
     num_steps: int = cases.NUM_STEPS,
 ) -> list[Check]:
-    """Every setting with one gradient a step, over all paths and over seeds.
+    """Every setting with one gradient a step, over all paths and over seeds, and with the prescribed step size.
 
     Args:
         step_size: α > 0.
@@ -64,11 +63,13 @@ def check(
         num_seeds: S of the sampled runs.
         num_steps: T of the sampled runs.
     """
-    names = ("at_optimum", "quadratic", "isotropic", "log_cosh")
-    exact = cases.exact(names, step_size=step_size, max_tosses=max_tosses)
-    sampled = cases.sampled(("quadratic",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps)
-    found = [case for run in (exact, sampled, prescribed(num_seeds=num_seeds)) for case in run if case.is_single]
-    return [one for case in found for one in _judge(case)]
+    names, is_meant = ("at_optimum", "quadratic", "isotropic", "log_cosh", "convex"), cases.takes_one
+    exact = cases.exact(names, step_size=step_size, max_tosses=max_tosses, is_meant=is_meant)
+    sampled = cases.sampled(
+        ("quadratic",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps, is_meant=is_meant
+    )
+    planned = prescribed(num_seeds=num_seeds)
+    return [one for found in (exact, sampled, planned) for case in found for one in _judge(case)]
 
 
 def prescribed(*, num_seeds: int, overstated: float = 1.0) -> Iterator[Case]:
@@ -78,15 +79,15 @@ def prescribed(*, num_seeds: int, overstated: float = 1.0) -> Iterator[Case]:
         num_seeds: S.
         overstated: c is believed to be this many times what it is.
     """
-    problem = "round quadratic"
-    L, c = cases.sampled_constants(problem, "smoothness", "strong_convexity")
+    L, c = cases.sampled_constants(PROBLEM, "smoothness", "strong_convexity")
     num_steps = next(T for T in itertools.count(3) if T / np.log(T) >= 6 * (L / c) ** 2)
     step_size = prescribed_step_size(overstated * c, num_steps)
     found = cases.sampled(
-        (problem,), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps, is_meant=cases.takes_one
+        (PROBLEM,), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps, is_meant=cases.takes_one
     )
     for case in found:
-        yield case._replace(constants=case.constants._replace(strong_convexity=overstated * c))
+        known = steps.with_moment_of_other_seeds(case, PROBLEM)
+        yield known._replace(constants=known.constants._replace(strong_convexity=overstated * c))
 
 
 def prescribed_step_size(convexity: float, num_steps: int) -> float:
@@ -95,100 +96,95 @@ def prescribed_step_size(convexity: float, num_steps: int) -> float:
 
 
 def control() -> list[Check]:
-    """Noise understated where it is tight; c overstated; α above the cap or not prescribed; no convexity."""
-    case = next(case for case in cases.exact(("at_optimum",)) if case.is_single)
-    above = case._replace(constants=case.constants._replace(smoothness=1.01 / (4 * case.step_size)))
-    nonconvex = next(case for case in cases.exact(("rational",)) if case.is_single)
-    understated = case.judge(ID, "per step", "tight", [], partial(_per_step, noise_factor=0.9))
+    """The starting point and B left out; c overstated; α above every cap, or not as prescribed; no convexity."""
+    case = next(case for case in cases.exact(("isotropic",), is_meant=cases.takes_one) if case.has_bound().holds)
+    current = case._replace(constants=case.constants._replace(grad_second_moment=0.0))
+    above = case._replace(constants=case.constants._replace(smoothness=10 / case.step_size))
+    nonconvex = next(cases.exact(("rational",), is_meant=cases.takes_one))
     flatter = next(prescribed(num_seeds=cases.NUM_SEEDS, overstated=10.0))
     return [
-        record.planted(understated, "noise understated by a tenth"),
+        *(record.planted(one, "the starting point and B left out") for one in _judge(current, start=0.0)[:3]),
         record.planted(_judge(flatter)[-1], "c overstated tenfold"),
-        record.planted(_judge(case)[-1], "α that is not prescribed", expected="skipped"),
-        record.planted(_judge(above)[0], "α above 1/(4L)", expected="skipped"),
-        record.planted(_judge(nonconvex)[0], "an objective that is not convex", expected="skipped"),
+        *(record.planted(one, "α that is not prescribed", expected="skipped") for one in _judge(case)[3:]),
+        *(record.planted(one, "α above every cap", expected="skipped") for one in _judge(above)),
+        *(record.planted(one, "not convex", expected="skipped") for one in _judge(nonconvex)),
     ]
 
 
-def _judge(case: Case) -> list[Check]:
+def _judge(case: Case, start: float = 1.0) -> list[Check]:
     run, constants = case.trajectory, case.constants
     L, c = constants.smoothness, constants.strong_convexity
     assumed = [
         hypotheses.is_single(run),
-        hypotheses.is_model(run, case.step_size),
-        hypotheses.is_oblivious(run),
-        hypotheses.is_unbiased(run),
-        hypotheses.is_homogeneous(constants),
-        hypotheses.is_strongly_convex(constants),
+        *steps.update_model(case),
         hypotheses.is_known(constants, "smoothness", "grad_variance", "optimum", "optimal_value"),
     ]
+    strong, convex = hypotheses.is_strongly_convex(constants), hypotheses.is_convex(constants)
+    promised = case.has_bound()
     sharp = hypotheses.is_below(case.step_size, 1 / (4 * L) if L else None, "1/(4L)")
     rough = hypotheses.is_below(case.step_size, c / (3 * L**2) if L and c else None, "c/(3L²)")
-    planned = hypotheses.is_prescribed(
-        case.step_size, prescribed_step_size(c, run.num_steps) if c else None, "2 log T / (c T)"
+    chosen = prescribed_step_size(c, run.num_steps) if c else None
+    planned = hypotheses.is_prescribed(case.step_size, chosen, "2 log T / (c T)")
+    measured, known = (partial(_final, is_measured=is_measured) for is_measured in (True, False))
+    forms = (
+        ("sharp, a-priori B", [strong, sharp, promised], partial(_sharp, start=start)),
+        ("convex, a-priori B", [convex, sharp, promised], partial(_convex, start=start)),
+        ("paper, any α, a-priori B", [strong, rough, promised], partial(_paper, start=start)),
+        ("paper, final, a-priori B", [strong, rough, planned, promised], known),
+        ("paper, final, measured B", [strong, rough, planned], measured),
     )
-    return [
-        case.judge(ID, "per step", "tight", [*assumed, sharp], _per_step),
-        case.judge(ID, "unrolled, measured B", "upper", [*assumed, sharp], _unrolled),
-        case.judge(ID, "closed, a-priori B", "upper", [*assumed, sharp, case.has_bound()], _closed),
-        case.judge(ID, "paper per step", "upper", [*assumed, rough], _paper),
-        case.judge(ID, "paper, final, measured B", "upper", [*assumed, rough, planned], _final),
-    ]
+    return [case.judge(ID, name, "upper", [*assumed, *more], compare) for name, more, compare in forms]
 
 
-def _per_step(case: Case, *, noise_factor: float = 1.0) -> Comparison:
-    """D_{t+1} and the gain at the view, against the contracted D_t and the errors."""
-    run, a = case.trajectory, case.step_size
-    L, c = case.known("smoothness", "strong_convexity")
-    distances_sq = case.optimum_distances_sq
-    gain = a / 2 * (run.view_values[:, :, 0] - case.known("optimal_value")[0])
-    errors = noise_factor * a**2 * norms_sq(run.noises[:, :, 0]) + 3 * a * L * run.distances_sq[:, :, 0]
-    measured = distances_sq[:, 1:] + gain + 2 * a * case.noise_along(case.optimum_offsets[:, :-1])
-    claimed = (1 - a * c / 2) * distances_sq[:, :-1] + errors
-    return statistics.at_most(measured, claimed, is_exact=run.is_exact, axes=("t",))
+def _sharp(case: Case, start: float) -> Comparison:
+    """D_T, against (1 - α c/2)^T D_0 + 2 α σ²/c + 6 α² L B²/c."""
+    a = case.step_size
+    L, c, variance = case.known("smoothness", "strong_convexity", "grad_variance")
+    errors = 2 * a * variance / (c) + 6 * a**2 * L * case.known_constant_sq / c
+    return _compare(case, start * _contracted(case) + errors)
 
 
-def _unrolled(case: Case) -> Comparison:
-    """D_T, against the recursion summed up with the variance bound σ² and the measured B_t²."""
-    run, a = case.trajectory, case.step_size
-    L, c = case.known("smoothness", "strong_convexity")
-    distances_sq, shrink = case.optimum_distances_sq, 1 - a * c / 2
-    powers = shrink ** np.arange(run.num_steps)[::-1]
-    errors = a**2 * case.known("grad_variance")[0] + 3 * a * L * run.distances_sq[:, :, 0]
-    claimed = shrink**run.num_steps * distances_sq[:, 0] + errors @ powers
-    return statistics.at_most(distances_sq[:, -1], claimed, is_exact=run.is_exact)
+def _paper(case: Case, start: float) -> Comparison:
+    """D_T, against the recursion of the paper summed up."""
+    a = case.step_size
+    L, c, variance = case.known("smoothness", "strong_convexity", "grad_variance")
+    drift = (4 * a**2 * L**2 / c**2 + 6 * a**3 * L**2 / c) * case.known_constant_sq
+    noise = 6 * a * variance / c
+    return _compare(case, start * _contracted(case) + drift + noise)
 
 
-def _closed(case: Case) -> Comparison:
-    """D_T, against (1 - α c/2)^T D_0 + 2 α σ²/c + 6 α² L B²/c with the promised B."""
-    run, a = case.trajectory, case.step_size
-    L, c = case.known("smoothness", "strong_convexity")
-    (noise,) = case.known("grad_variance")
-    distances_sq, constant_sq = case.optimum_distances_sq, case.known_constant_sq
-    start = (1 - a * c / 2) ** run.num_steps * distances_sq[:, 0]
-    claimed = start + 2 * a * noise / c + 6 * a**2 * L * constant_sq / c
-    return statistics.at_most(distances_sq[:, -1], claimed, is_exact=run.is_exact)
-
-
-def _paper(case: Case) -> Comparison:
-    """D_{t+1}, against the recursion of the paper."""
-    run, a = case.trajectory, case.step_size
-    L, c = case.known("smoothness", "strong_convexity")
-    distances_sq = case.optimum_distances_sq
-    errors = (2 * a * L**2 / c + 3 * a**2 * L**2) * run.distances_sq[:, :, 0] + 3 * a**2 * case.known("grad_variance")[
-        0
-    ]
-    claimed = (1 - a * c / 2) * distances_sq[:, :-1] + errors
-    return statistics.at_most(distances_sq[:, 1:], claimed, is_exact=run.is_exact, axes=("t",))
-
-
-def _final(case: Case) -> Comparison:
-    """D_T, against the theorem of the paper; B² is the mean of the measured B_t² that the recursion forms."""
-    run, a, T = case.trajectory, case.step_size, case.trajectory.num_steps
-    L, c, noise = case.known("smoothness", "strong_convexity", "grad_variance")
-    distances_sq, log = case.optimum_distances_sq, np.log(T)
-    powers = (1 - a * c / 2) ** np.arange(T)[::-1]
-    constant_sq = run.distances_sq[:, :, 0] @ (powers / powers.sum()) / a**2
+def _final(case: Case, is_measured: bool) -> Comparison:
+    """D_T, against the theorem of the paper; a measured B² is the mean of the B_t² that the recursion forms."""
+    T = case.trajectory.num_steps
+    L, c, variance = case.known("smoothness", "strong_convexity", "grad_variance")
+    log = np.log(T)
+    constant_sq = _measured_constant_sq(case) if is_measured else case.known_constant_sq
     drift = (16 * log**2 / T**2 + 48 * log**3 / T**3) * L**2 / c**4 * constant_sq
-    claimed = distances_sq[:, 0] / T + drift + 12 * noise * log / (c**2 * T)
-    return statistics.at_most(distances_sq[:, -1], claimed, is_exact=run.is_exact)
+    return _compare(case, case.optimum_distances_sq[:, 0] / T + drift + 12 * variance * log / (c**2 * T))
+
+
+def _convex(case: Case, start: float) -> Comparison:
+    """The mean over t of f(v_t) - f*, against 2 D_0 / (α T) + 2 α σ² + 4 α² L B²."""
+    run, a = case.trajectory, case.step_size
+    L, variance, lowest = case.known("smoothness", "grad_variance", "optimal_value")
+    gain = start * 2 * case.optimum_distances_sq[:, 0] / (a * run.num_steps)
+    claimed = gain + 2 * a * variance + 4 * a**2 * L * case.known_constant_sq
+    measured = steps.mean_heard(case, run.view_values - lowest).mean(axis=1)
+    return statistics.at_most(measured, claimed, is_exact=run.is_exact)
+
+
+def _contracted(case: Case) -> np.ndarray:
+    """float64[S]. (1 - α c/2)^T ‖x_0 - x*‖²."""
+    shrink = 1 - case.step_size * case.known("strong_convexity")[0] / 2
+    return np.asarray(shrink**case.trajectory.num_steps * case.optimum_distances_sq[:, 0])
+
+
+def _measured_constant_sq(case: Case) -> np.ndarray:
+    """float64[S]. The mean of the B_t², with weights that shrink by 1 - α c/2 a step into the past."""
+    shrink = 1 - case.step_size * case.known("strong_convexity")[0] / 2
+    powers = shrink ** np.arange(case.trajectory.num_steps)[::-1]
+    return np.asarray(steps.distances_sq(case) @ (powers / powers.sum()) / case.step_size**2)
+
+
+def _compare(case: Case, claimed: np.ndarray) -> Comparison:
+    return statistics.at_most(case.optimum_distances_sq[:, -1], claimed, is_exact=case.trajectory.is_exact)

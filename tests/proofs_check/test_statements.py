@@ -85,7 +85,7 @@ def test_the_registry_variants_are_all_tried(checks):
     assert settings["synchronous_sgd"].verdict == "holds"
 
 
-@pytest.mark.parametrize("id", ["EC:T2.1", "EC:T2.2", "EC:T2.3", "EC:T2.4"])
+@pytest.mark.parametrize("id", ["EC:X2", "EC:X3", "EC:T2.1", "EC:T2.2", "EC:T2.3", "EC:T2.4"])
 def test_a_step_size_above_every_cap_skips_the_whole_theorem(id):
     """With α = 10 / L the guard skips each form in each setting: nothing passes, nothing is violated."""
     for case in cases.exact(("quadratic",)):
@@ -95,7 +95,7 @@ def test_a_step_size_above_every_cap_skips_the_whole_theorem(id):
             assert any("α <=" in h.name and not h.holds for h in check.hypotheses)
 
 
-@pytest.mark.parametrize("id", ["EC:T2.1", "EC:T2.2", "EC:T2.3", "EC:T2.4"])
+@pytest.mark.parametrize("id", ["EC:X2", "EC:X3", "EC:T2.1", "EC:T2.2", "EC:T2.3", "EC:T2.4"])
 def test_workers_that_differ_skip_the_whole_theorem(id):
     """With ζ > 0 gradients are biased: each form is skipped in each setting."""
     for case in cases.exact(("quadratic",)):
@@ -104,12 +104,16 @@ def test_workers_that_differ_skip_the_whole_theorem(id):
         assert {check.verdict for check in checks} == {"skipped"}
 
 
-def test_nothing_sampled_is_skipped_but_for_a_cap_or_an_unknown_bound(checks):
-    """On the library's problems the variants on their defaults are what the theorems are about."""
+def test_nothing_sampled_is_skipped_but_for_a_cap_an_unknown_bound_or_the_dead(checks):
+    """On the library's problems the variants on their defaults are what the theorems are about.
+
+    Only a form that needs all n gradients of a step is skipped where workers have died.
+    """
     for id in STATEMENTS:
         for check in checks(id):
             failed = {h.name for h in check.hypotheses if not h.holds and not check.is_exact}
-            assert all(name.startswith(("α <=", "α = ", "bound declared")) for name in failed), (
+            allowed = ("α <=", "α = ", "bound declared", "parallel steps, |I_t| >= 1 n")
+            assert all(name.startswith(allowed) for name in failed), (
                 id,
                 check.setting,
                 failed,
@@ -136,7 +140,8 @@ def test_a_final_form_is_tried_only_as_the_theorem_prescribes(id, checks):
     assert {check.steps for check in held} == {case.trajectory.num_steps}
     for check in final:
         names = [h.name for h in check.hypotheses if not h.holds]
-        assert check.verdict == "holds" or any(name.startswith("α = 2 log") for name in names)
+        reasons = ("α = 2 log", "bound declared") if "a-priori" in check.name else ("α = 2 log",)
+        assert check.verdict == "holds" or any(name.startswith(reasons) for name in names)
     other = STATEMENTS[id]._judge(case._replace(step_size=0.99 * case.step_size))[-1]
     assert other.verdict == "skipped"
     assert "not α = 2 log" in other.reason
