@@ -3,9 +3,9 @@
 Setting
     Any variant whose updates are -α G (plain SGD, nothing lost for ever), with the weights w_s^j of `Info`: 1/n
     in parallel steps, 1 in single steps, 0 for a gradient that is left out. Why its views differ from x_t is
-    read off its state (`lacks`): they are late, or do not see all of a shared memory, or something is unsent, or
-    both; or workers have parameters of their own. For a variant with another reason there is no account of what is
-    on its way, and it is skipped.
+    read off its state (`lacks`): they are late, or do not see all of a shared memory, or messages are undelivered, or
+    something is unsent, or that and one of the others; or workers have parameters of their own. For a variant with
+    another reason there is no account of what is on its way, and it is skipped.
 
 Statement (EC:I11, equality)
     x_0 - α Σ_{s<t} Σ_j w_s^j G_s^j  =  applied_t^i + pending_t^i + memory_t        for all t and i, in every run,
@@ -14,6 +14,8 @@ Statement (EC:I11, equality)
         pending_t^i = Σ_{r=t-s}^{t-1} Σ_j w (u_r^j + e_r^j - e_{r+1}^j)             the messages sent since i read;
     where writes w_s^j = u_s^j + e_s^j - e_{s+1}^j to a shared memory are in part unseen, with w = 1 and D of EC:I6,
         applied_t = v_t,    pending_t = Σ_{s=t-τ}^{t-1} D_{t,s} w_s                 written, and hidden from the read;
+    where messages m_s^j = u_s^j + e_s^j - e_{s+1}^j are undelivered, with w = 1/n and Miss_t^i of EC:I2,
+        applied_t^i = v_t^i,    pending_t^i = (1/n) Σ_{(s,j) in Miss_t^i} (m_s^j - what stands in), or EC:I10 over layers;
     and where workers have parameters of their own, x_t^i,
         applied_t^i = x_t^i,    pending_t^i = (1/n) Σ_j (x_t^j - x_t^i)             what averaging would bring to i.
 
@@ -37,16 +39,21 @@ from functools import partial
 import numpy as np
 
 from elastic_jax.base import Algorithm
-from proofs_check import cases, hypotheses, lacks, planted, record, statistics
+from proofs_check import cases, hypotheses, lacks, missing_messages, planted, record, statistics
 from proofs_check.cases import Case
-from proofs_check.identities import unseen_writes
+from proofs_check.identities import late_layers, unseen_writes
 from proofs_check.record import Check, Hypothesis
 from proofs_check.statistics import Comparison
 from proofs_check.trajectory import Trajectory
 
 ID = "EC:I11"
 
-ACCOUNTS = ({lacks.LATE, lacks.UNSENT}, {lacks.UNSEEN, lacks.UNSENT}, {lacks.UNMIXED})
+ACCOUNTS = (
+    {lacks.LATE, lacks.UNSENT},
+    {lacks.UNSEEN, lacks.UNSENT},
+    {lacks.UNDELIVERED, lacks.SUBSTITUTED, lacks.UNSENT},
+    {lacks.UNMIXED},
+)
 """Reasons that occur together in one of the accounts of what is on its way."""
 
 
@@ -70,6 +77,10 @@ def control() -> list[Check]:
         "error feedback with flipped sign": (lacks.UNSENT, planted.flipped_memories),
         "views one step older than declared": (lacks.LATE, planted.older_views),
         "a write of age τ + 1 is unseen": (lacks.UNSEEN, planted.older_reads),
+        "what is received loses a tenth": (
+            lacks.UNDELIVERED,
+            partial(planted.scaled_received_params, factor=0.9),
+        ),
         "an averaging whose weights sum to 0.9": (lacks.UNMIXED, partial(planted.scaled_local_params, factor=0.9)),
     }
     planted_cases = {
@@ -103,6 +114,8 @@ def _compare(case: Case) -> Comparison:
         found = _of_own_parameters(run)
     elif lacks.UNSEEN in reasons:
         found = _of_writes(case)
+    elif lacks.UNDELIVERED in reasons:
+        found = _of_undelivered(case)
     else:
         found = _of_messages(run, generated)
     return statistics.equal(
@@ -127,6 +140,22 @@ def _of_writes(case: Case) -> np.ndarray:
     run = case.trajectory
     held = np.zeros_like(run.views) if run.memories is None else run.memories.sum(axis=2)[:, :, None]
     return run.views + unseen_writes.hidden(case, unseen_writes.writes(run)) + held
+
+
+def _of_undelivered(case: Case) -> np.ndarray:
+    """[S, T, n, d]. The view, the messages that it lacks or the layers of the last round, and the memories."""
+    run, updates = case.trajectory, -case.step_size * case.trajectory.grads
+    is_substituted = bool(cases.declared(case.algorithm)["substitute"])
+    if cases.goes_on_by_layers(case.algorithm):
+        late = updates.mean(axis=2, keepdims=True) - (updates if is_substituted else 0.0)
+        missing = np.where(late_layers.late_layers(case), late, 0.0)
+        return run.views + np.concatenate([np.zeros_like(missing[:, :1]), missing[:, :-1]], axis=1)
+    held = np.zeros_like(updates[:, :, :1])
+    if run.memories is not None:
+        held = run.memories.mean(axis=2, keepdims=True)
+        updates[:, :-1] -= np.diff(run.memories, axis=1)  # the message of the last step no view of the run lacks
+    missing = missing_messages.total(missing_messages.of(case), updates, is_substituted=is_substituted)
+    return run.views + missing + held
 
 
 def _of_own_parameters(run: Trajectory) -> np.ndarray:
