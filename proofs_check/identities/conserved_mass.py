@@ -15,7 +15,7 @@ Statement (EC:I11, equality)
     where writes w_s^j = u_s^j + e_s^j - e_{s+1}^j to a shared memory are in part unseen, with w = 1 and D of EC:I6,
         applied_t = v_t,    pending_t = Σ_{s=t-τ}^{t-1} D_{t,s} w_s                 written, and hidden from the read;
     where messages m_s^j = u_s^j + e_s^j - e_{s+1}^j are undelivered, with w = 1/n and Miss_t^i of EC:I2,
-        applied_t^i = v_t^i,    pending_t^i = (1/n) Σ_{(s,j) in Miss_t^i} (m_s^j - what stands in), or EC:I10 over layers;
+        applied_t^i = v_t^i,    pending_t^i = (1/n) Σ_{(s,j) in Miss_t^i} (m_s^j - its stand-in), or EC:I10 over layers;
     and where workers have parameters of their own, x_t^i,
         applied_t^i = x_t^i,    pending_t^i = (1/n) Σ_j (x_t^j - x_t^i)             what averaging would bring to i.
 
