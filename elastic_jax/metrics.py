@@ -5,7 +5,8 @@ A metric is a *measure*, a pure function of one `Moment` of a run, and a cadence
 inside of a state, so each works for every variant and any number k of active workers.
 
 A `Total` is summed over *all* steps instead, so that what was sent between two measurements is not lost: row t of
-`total_bits(100)` is the sum over the steps 0, ..., t.
+`total_bits(100)` is the sum over the steps 0, ..., t. A `Running` is anything else that is carried over all steps,
+such as the largest value so far, and where it was.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Moment(NamedTuple):
     """The algorithm's state after the step."""
     data: PyTree
     """What the step was given."""
+    key: Array | None = None
+    """key[] or key[2]. What the step was given; the schedule can be drawn from it anew."""
 
 
 Measure: TypeAlias = Callable[[Moment], PyTree]
@@ -56,21 +59,34 @@ class Total(NamedTuple):
     """What one step adds, of any shape; its elements are summed."""
 
 
+class Running(NamedTuple):
+    """What is carried over all steps, such as a largest value: row t holds what has come of the steps 0, ..., t."""
+
+    start: Callable[[], PyTree]
+    """`start() -> tree of arrays`: what is carried into step 0."""
+    update: Callable[[PyTree, Moment], PyTree]
+    """`update(carried, moment) -> carried`, of the same shapes and dtypes; pure, traced under `jit`."""
+
+
 class Metric(NamedTuple):
     """What is measured, and how often."""
 
-    measure: Measure | Total
+    measure: Measure | Total | Running
     every: int
     """>= 1, steps: measured where t is a multiple of it, and at the last step; computed nowhere else."""
 
 
-def metric(measure: Measure | Total, every: int) -> Metric:
+def metric(measure: Measure | Total | Running, every: int) -> Metric:
     """A metric of one's own, checked: `metrics.metric(lambda moment: ..., 10)`."""
     return Metric(check_measure("measure", measure), arguments.integer("every", every, low=1, high=2**31 - 1))
 
 
-def check_measure(name: str, measure: Any) -> Measure | Total:
-    """`measure`, a function of a `Moment` or a `Total` of one; raises `TypeError` for anything else."""
+def check_measure(name: str, measure: Any) -> Measure | Total | Running:
+    """`measure`, a function of a `Moment`, a `Total` or a `Running`; raises `TypeError` for anything else."""
+    if isinstance(measure, Running):
+        arguments.function(f"{name}.start", measure.start, "of nothing")
+        arguments.function(f"{name}.update", measure.update, "of what is carried and a metrics.Moment")
+        return measure
     if isinstance(measure, Total):
         arguments.function(f"{name}.per_step", measure.per_step, "of a metrics.Moment")
         return measure

@@ -168,6 +168,54 @@ def test_totals_sum_every_step_whatever_the_cadence(local: base.Algorithm) -> No
     np.testing.assert_array_equal(history["total"][1], sums[history["total"][0]])
 
 
+def _nothing_yet() -> dict[str, Any]:
+    return {"largest": jnp.zeros(()), "at": jnp.int32(-1)}
+
+
+def _farthest(carried: dict[str, Any], moment: metrics.Moment) -> dict[str, Any]:
+    """Where a view was farthest from x so far."""
+    distance = jnp.max(((moment.info.views["w"] - moment.params["w"]) ** 2).sum(-1))
+    is_larger = distance > carried["largest"]
+    return {
+        "largest": jnp.where(is_larger, distance, carried["largest"]),
+        "at": jnp.where(is_larger, moment.num_steps, carried["at"]),
+    }
+
+
+RUNNING = metrics.Running(_nothing_yet, _farthest)
+
+
+@pytest.mark.parametrize("settings", [{}, {"seeds": 2, "seed_strategy": "vmap"}, {"seeds": 2, "seed_strategy": "loop"}])
+def test_what_is_carried_has_seen_every_step_whatever_the_cadence(settings: Any, tmp_path: Path) -> None:
+    """A running maximum, read every 7 steps, in chunks, interrupted and resumed: that of all steps."""
+    local = build(local_sgd, period=6)
+    seen: list[tuple[int, Any]] = []
+    wanted = {"far": metrics.metric(RUNNING, 7), "each": metrics.consistency_distance_sq(1)}
+    more = {"metrics": wanted, "run_dir": tmp_path, **settings}
+    start(local, 10, chunk=4, **more)
+    result = start(local, 24, chunk=4, watch=lambda *told: seen.append(told), **more)
+    distances = np.maximum.accumulate(result.history["each"][1].max(-1), axis=-1)
+    steps, values = result.history["far"]
+    np.testing.assert_array_equal(steps, [0, 7, 14, 21, 23])
+    np.testing.assert_allclose(values["largest"], distances[..., steps], rtol=1e-12)
+    np.testing.assert_array_equal(values["at"][..., -1], result.history["each"][1].max(-1).argmax(-1))
+    assert [num_steps for num_steps, _ in seen] == [14, 18, 22, 24]
+    np.testing.assert_array_equal(seen[-1][1]["far"]["largest"], values["largest"][..., -1])
+
+
+def test_the_key_of_a_moment_is_that_of_the_step(local: base.Algorithm) -> None:
+    """What the step drew can be drawn from it anew."""
+
+    def drawn(moment: metrics.Moment) -> Any:
+        assert moment.key is not None
+        return jax.random.bits(base.split_key(moment.key).schedule)
+
+    found = start(local, 5, metrics={"drawn": metrics.metric(drawn, 1)}).history["drawn"][1]
+    key = run.keys.unrolled(jax.random.key(3))
+    expected = [int(jax.random.bits(base.split_key(base.step_key(key, t)).schedule)) for t in range(5)]
+    assert found.tolist() == expected
+
+
 def test_a_compensated_total_keeps_what_single_precision_loses() -> None:
     """2²⁴ and then a thousand ones, in float32: without compensation the ones would vanish."""
     total = (jnp.float32(2**24), jnp.float32(0))

@@ -12,7 +12,7 @@ One program is compiled, whatever the length of the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ def run(
     checkpoint_every: int | None = None,
     config: Mapping[str, Any] | None = None,
     progress: bool = True,
+    watch: Callable[[int, dict[str, PyTree]], None] | None = None,
 ) -> Result:
     """Run `num_steps` steps.
 
@@ -91,6 +92,8 @@ def run(
         checkpoint_every: steps between two checkpoints, >= 1; None: only at the end or when interrupted.
         config: further plain data to record, and to compare when the run is started again.
         progress: show a bar, if this is a terminal and the run takes longer than a moment.
+        watch: called after every chunk with the number of steps taken and {name: what it carries} of the `Running`
+            metrics; what it raises ends the run.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and its range.
@@ -109,6 +112,8 @@ def run(
             raise ValueError(f"checkpoint_every = {checkpoint_every} needs a run_dir to save into")
     arguments.flag("share_schedule", share_schedule)
     arguments.flag("progress", progress)
+    if watch is not None:
+        arguments.function("watch", watch, "of the steps taken and {name: what a running metric carries}")
     arguments.one_of("seed_strategy", seed_strategy, ("auto", "vmap", "loop"))
     arguments.one_of("check", check, ("auto", "every_step", "chunks"))
     arguments.one_of("on_divergence", on_divergence, ("raise", "stop", "continue"))
@@ -168,10 +173,10 @@ def run(
     history = History(measured, one.values, num_seeds=seeds, path=path)
     loop = Loop(program, lanes, feed, history, num_steps, 0, chunk, may_stop=on_divergence != "continue")
     if folder is None:
-        return execute(loop, None, checkpoint_every, on_divergence, progress, strategy)
+        return execute(loop, None, checkpoint_every, on_divergence, progress, strategy, watch)
     with Checkpoints(folder / run_folder.CHECKPOINTS) as checkpoints:
         resume(loop, checkpoints)
-        return execute(loop, checkpoints, checkpoint_every, on_divergence, progress, strategy)
+        return execute(loop, checkpoints, checkpoint_every, on_divergence, progress, strategy, watch)
 
 
 def seed_key(key: Array, seed: int, share_schedule: bool = False) -> Array:

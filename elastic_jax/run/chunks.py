@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,9 @@ from jax import Array, lax
 
 from elastic_jax import devices, stacked
 from elastic_jax.base import PyTree
-from elastic_jax.metrics import Total
+from elastic_jax.metrics import Running, Total
 from elastic_jax.run import buffers
-from elastic_jax.run.program import Program, Shapes, is_due, step, value_if_due, zeros_like
+from elastic_jax.run.program import Program, Shapes, carried_on, is_due, start_of, step, value_if_due, zeros_like
 
 
 class Core(NamedTuple):
@@ -29,8 +29,9 @@ class Core(NamedTuple):
     """int32[]. Steps taken."""
     state: PyTree
     """The algorithm's state."""
-    totals: dict[str, tuple[Array, Array]]
-    """For each `Total`: what was added since the last measurement, a sum and its compensation."""
+    totals: dict[str, PyTree]
+    """For each `Total`: what was added since the last measurement, a sum and its compensation; for each `Running`: what
+    it carries."""
     losses: Array
     """float[k]: of the last step; zeros where they are not checked."""
     workers: Array
@@ -47,6 +48,9 @@ def start(program: Program, given: Shapes, state: PyTree) -> tuple[Core, dict[st
         for name, metric in program.metrics
         if isinstance(metric.measure, Total)
     }
+    for name, metric in program.metrics:
+        if isinstance(metric.measure, Running):
+            totals[name] = jax.tree.map(_repeated, start_of(metric), given.values[name])
     core = Core(
         num_steps=jnp.zeros((), jnp.int32),
         state=jax.tree.map(partial(jnp.array, copy=True), state),
@@ -161,7 +165,7 @@ def _measure_apart(
     written = {}
     for name, metric in program.metrics:
         if name in program.apart:
-            value = value_if_due(program, metric, t, last, core.state, new_state, info, data)
+            value = value_if_due(program, metric, t, last, keys, core.state, new_state, info, data)
             written[name] = stacked.put_row(rows[name], buffers.num_rows(metric.every, begin, t), value)
     # the barrier keeps the state a value that the loop carries, in place; as its constant it would be copied, twice
     return jnp.zeros((), bool), lax.optimization_barrier(core), {**rows, **written}
@@ -176,7 +180,11 @@ def _step(program: Program, keys: Array, data: PyTree, begin: Array, last: Array
     for name, metric in program.metrics:
         if name in program.apart:
             continue
-        value = value_if_due(program, metric, t, last, core.state, new_state, info, data)
+        if isinstance(metric.measure, Running):
+            value = carried_on(program, metric, t, core.totals[name], keys, core.state, new_state, info, data)
+            totals[name] = value
+        else:
+            value = value_if_due(program, metric, t, last, keys, core.state, new_state, info, data)
         if isinstance(metric.measure, Total):
             value = _add(core.totals[name], value)
             high, low = (jnp.where(t % metric.every == 0, jnp.zeros_like(part), part) for part in value)
@@ -191,6 +199,11 @@ def _step(program: Program, keys: Array, data: PyTree, begin: Array, last: Array
         workers=info.workers if program.is_checked else core.workers,
     )
     return _kept_in_place(program, new_core, {**rows, **written})
+
+
+def _repeated(value: Array, shape: Any) -> Array:
+    """A value for every seed, if there are any: [...] -> [...] or [S, ...]."""
+    return jnp.array(jnp.broadcast_to(value, shape.shape), copy=True)
 
 
 def _kept_in_place(program: Program, core: Core, rows: dict[str, PyTree]) -> Carry:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from elastic_jax import console
+from elastic_jax.base import PyTree
 from elastic_jax.run.checkpoints import Checkpoints
 from elastic_jax.run.loop import Loop
 from elastic_jax.run.outcome import Diverged, Interrupted, Result
@@ -20,6 +22,7 @@ def execute(
     on_divergence: str,
     progress: bool,
     strategy: str | None,
+    watch: Callable[[int, dict[str, PyTree]], None] | None = None,
 ) -> Result:
     """Chunk after chunk to the end, a divergence or an interruption; then all is saved."""
     every = checkpoint_every or loop.num_steps
@@ -31,6 +34,8 @@ def execute(
             loop.drain()
             loop.history.flush()
             bar.update(loop.done)
+            if watch is not None:
+                watch(loop.done, loop.carried())
             is_due = loop.done == loop.num_steps or loop.done % every == 0 or found.name is not None
             # what has diverged is not worth resuming: started again, the run comes to the same end
             if checkpoints is not None and loop.divergence is None and is_due:

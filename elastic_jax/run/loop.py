@@ -19,6 +19,7 @@ from jax import Array
 
 from elastic_jax import devices
 from elastic_jax.base import Params, PyTree
+from elastic_jax.metrics import Running
 from elastic_jax.run import buffers, chunks
 from elastic_jax.run.chunks import Core
 from elastic_jax.run.feed import Feed
@@ -123,6 +124,15 @@ class Loop:
             stack = rows[0] if len(rows) == 1 and not self._is_looped() else jax.tree.map(_stack_seeds, *rows)
             self.history.append(name, steps, stack)
         self.drained = end
+
+    def carried(self) -> dict[str, PyTree]:
+        """{metric: what it carries now}, of the running ones; with seeds [S, ...]."""
+        found = {}
+        for name, metric in self.program.metrics:
+            if isinstance(metric.measure, Running):
+                lanes = [jax.tree.map(np.asarray, lane.core.totals[name]) for lane in self.lanes]
+                found[name] = jax.tree.map(_stack_lanes, *lanes) if self._is_looped() else lanes[0]
+        return found
 
     def _is_looped(self) -> bool:
         return self.history.num_seeds is not None and not self.program.is_batched
@@ -242,6 +252,10 @@ def _bad(losses: Any, workers: Any) -> tuple[int, int] | None:
 def _rows(buffer: Array, num: int) -> np.ndarray:
     """The first rows, in memory of their own: the buffer will be donated."""
     return np.array(np.asarray(buffer)[:num])
+
+
+def _stack_lanes(*values: np.ndarray) -> np.ndarray:
+    return np.stack(values)
 
 
 def _stack_seeds(*rows: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from elastic_jax import arguments, base
 from elastic_jax.base import Algorithm, Info, PyTree
-from elastic_jax.metrics import Metric, Moment, Total
+from elastic_jax.metrics import Metric, Moment, Running, Total
 
 APART = 8
 """From this cadence on the metrics of the cheapest steps are measured apart, see `names_apart`."""
@@ -36,11 +36,10 @@ class Program(NamedTuple):
 
 def step(program: Program, keys: Array, num_steps: Array, state: PyTree, data: PyTree) -> tuple[PyTree, Info]:
     """Step number `num_steps`, of one run or of all seeds."""
-    algorithm = program.algorithm
+    algorithm, keys = program.algorithm, _step_keys(program, keys, num_steps)
     if program.is_batched:
-        keys = jax.vmap(base.step_key, (0, None))(keys, num_steps)
         return jax.vmap(algorithm.step, (0, 0, None))(keys, state, data)
-    return algorithm.step(base.step_key(keys, num_steps), state, data)
+    return algorithm.step(keys, state, data)
 
 
 class Shapes(NamedTuple):
@@ -49,7 +48,7 @@ class Shapes(NamedTuple):
     losses: Any
     workers: Any
     values: dict[str, PyTree]
-    """{metric: one measurement}; of a total, what a step adds."""
+    """{metric: one measurement}; of a total, what a step adds; of a running one, what is carried."""
 
 
 def shapes(program: Program, keys: Array, state: PyTree, data: PyTree) -> Shapes:
@@ -74,10 +73,10 @@ def names_apart(program: Program, keys: Array, state: PyTree, data: PyTree, *, i
     new_state, info = jax.eval_shape(partial(step, program), keys, jnp.int32(0), state, data)
     names = []
     for name, metric in program.metrics:
-        value = partial(_value_of_one, program.algorithm, metric, jnp.int32(0), data)
+        value = partial(_value_of_one, program.algorithm, metric, jnp.int32(0), data, base.step_key(keys, 0))
         is_costly = metric.every >= APART and not program.is_checked
         copies = metric.every > 1 and not is_small and _reads_states(value, state, new_state, info)
-        if not isinstance(metric.measure, Total) and (is_costly or copies):
+        if not isinstance(metric.measure, Total | Running) and (is_costly or copies):
             names.append(name)
     return tuple(names)
 
@@ -103,16 +102,50 @@ def value_if_due(
     metric: Metric,
     num_steps: Array,
     last: Array,
+    keys: Array,
     state: PyTree,
     new_state: PyTree,
     info: Info,
     data: PyTree,
 ) -> PyTree:
     """What a metric measures at one step, not computed where it is not due; of a total, what the step adds."""
-    measure = partial(_value, program, metric, num_steps, state, new_state, info, data)
+    measure = partial(_value, program, metric, num_steps, keys, state, new_state, info, data)
     if metric.every == 1 or isinstance(metric.measure, Total):
         return measure()
     return lax.cond(is_due(metric, num_steps, last), measure, partial(zeros_like, jax.eval_shape(measure)))
+
+
+def carried_on(
+    program: Program,
+    metric: Metric,
+    num_steps: Array,
+    carried: PyTree,
+    keys: Array,
+    state: PyTree,
+    new_state: PyTree,
+    info: Info,
+    data: PyTree,
+) -> PyTree:
+    """What a running metric carries after one step."""
+    update = cast(Running, metric.measure).update
+
+    def one(carried: PyTree, key: Array, state: PyTree, new_state: PyTree, info: Info) -> PyTree:
+        moment = _moment(program.algorithm, num_steps, data, key, state, new_state, info)
+        return arguments.like("update(carried, moment)", update(carried, moment), carried, "start()")
+
+    keys = _step_keys(program, keys, num_steps)
+    return (jax.vmap(one) if program.is_batched else one)(carried, keys, state, new_state, info)
+
+
+def start_of(metric: Metric) -> PyTree:
+    """What a running metric carries into the first step, of one run."""
+    return jax.tree.map(jnp.asarray, arguments.arrays("start()", cast(Running, metric.measure).start()))
+
+
+def _step_keys(program: Program, keys: Array, num_steps: Array) -> Array:
+    if program.is_batched:
+        return jax.vmap(base.step_key, (0, None))(keys, num_steps)
+    return base.step_key(keys, num_steps)
 
 
 def zeros_like(shapes: PyTree) -> PyTree:
@@ -123,7 +156,12 @@ def zeros_like(shapes: PyTree) -> PyTree:
 def _measured_step(program: Program, keys: Array, state: PyTree, data: PyTree) -> Shapes:
     t = jnp.int32(0)
     new_state, info = step(program, keys, t, state, data)
-    values = {name: _value(program, metric, t, state, new_state, info, data) for name, metric in program.metrics}
+    values = {
+        name: start_of(metric)
+        if isinstance(metric.measure, Running)
+        else _value(program, metric, t, keys, state, new_state, info, data)
+        for name, metric in program.metrics
+    }
     return Shapes(info.losses, info.workers, values)
 
 
@@ -131,6 +169,7 @@ def _value(
     program: Program,
     metric: Metric,
     num_steps: Array,
+    keys: Array,
     state: PyTree,
     new_state: PyTree,
     info: Info,
@@ -138,7 +177,8 @@ def _value(
 ) -> PyTree:
     """What a metric measures at one step, of one run or of all seeds."""
     one = partial(_value_of_one, program.algorithm, metric, num_steps, data)
-    return (jax.vmap(one) if program.is_batched else one)(state, new_state, info)
+    keys = _step_keys(program, keys, num_steps)
+    return (jax.vmap(one) if program.is_batched else one)(keys, state, new_state, info)
 
 
 def _value_of_one(
@@ -146,11 +186,29 @@ def _value_of_one(
     metric: Metric,
     num_steps: Array,
     data: PyTree,
+    key: Array,
     state: PyTree,
     new_state: PyTree,
     info: Info,
 ) -> PyTree:
-    moment = Moment(
+    moment = _moment(algorithm, num_steps, data, key, state, new_state, info)
+    if isinstance(metric.measure, Running):  # only its shapes are asked for
+        return metric.measure.update(start_of(metric), moment)
+    if isinstance(metric.measure, Total):
+        return jnp.sum(arguments.one_array("measure.per_step(moment)", metric.measure.per_step(moment)))
+    return jax.tree.map(jnp.asarray, arguments.arrays("measure(moment)", metric.measure(moment)))
+
+
+def _moment(
+    algorithm: Algorithm,
+    num_steps: Array,
+    data: PyTree,
+    key: Array,
+    state: PyTree,
+    new_state: PyTree,
+    info: Info,
+) -> Moment:
+    return Moment(
         num_steps=num_steps,
         params=algorithm.global_params(state),
         new_params=algorithm.global_params(new_state),
@@ -158,7 +216,5 @@ def _value_of_one(
         state=state,
         new_state=new_state,
         data=data,
+        key=key,
     )
-    if isinstance(metric.measure, Total):
-        return jnp.sum(arguments.one_array("measure.per_step(moment)", metric.measure.per_step(moment)))
-    return jax.tree.map(jnp.asarray, arguments.arrays("measure(moment)", metric.measure(moment)))
