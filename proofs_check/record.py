@@ -63,6 +63,9 @@ class Check(NamedTuple):
     """T."""
     control_tripped: bool | None = None
     """Whether the bugs planted for this statement were noticed; None before they were tried."""
+    ratios: tuple[float | None, ...] = ()
+    """measured / claimed at every step, the worst worker; None where it cannot be told. A lower bound has the claim as
+    a fraction of what is measured, an equality the residual as a fraction of rounding; () where there are no steps."""
 
 
 def judge(
@@ -118,6 +121,7 @@ def judge(
         verdict=verdict,
         where=found.where,
         slack=found.slack,
+        ratios=found.ratios,
         reason="both sides are zero or the bound is infinite" if verdict == "vacuous" else "",
     )
 
@@ -135,8 +139,11 @@ def planted(check: Check, bug: str, *, expected: str = "violated") -> Check:
 
 
 def as_json(check: Check) -> dict[str, Any]:
-    """The record as plain data; numbers that JSON has no word for are written as strings."""
-    plain = check._asdict()
+    """The record as plain data; numbers that JSON has no word for are written as strings.
+
+    The `ratios` of an equality are noise of rounding, and left out.
+    """
+    plain = check._asdict() | ({"ratios": ()} if check.kind == "equality" else {})
     plain["hypotheses"] = [h._asdict() for h in check.hypotheses]
     return {
         name: str(value) if isinstance(value, float) and not math.isfinite(value) else value

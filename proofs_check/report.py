@@ -1,18 +1,18 @@
-"""Runs statements, and tells what came of them: a table, a JSON file, an exit status."""
+"""Runs statements, and tells what came of them: a table, plain data, an exit status."""
 
 from __future__ import annotations
 
-import json
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from types import ModuleType
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
 import proofs_check
-from proofs_check import record
+from elastic_jax import provenance
+from proofs_check import cases, record
 from proofs_check.record import Check
 
 CAPTION = """\
@@ -23,14 +23,41 @@ at 1 the bound is attained. A setting is skipped where a hypothesis of the state
 comparison could not fail. --json has every hypothesis, both sides and the reasons."""
 
 
-def prove(ids: Iterable[str] | None = None) -> list[Check]:
+class Outcome(NamedTuple):
+    """What came of one statement."""
+
+    id: str
+    checks: list[Check]
+    """A record for each setting, each with whether the planted bugs were noticed."""
+    controls: list[Check]
+    """A record for each planted bug."""
+    seconds: float
+
+
+def prove(ids: Iterable[str] | None = None, *, is_quick: bool = False) -> list[Check]:
     """The records of the statements `ids`, all for None, each with whether its planted bugs were noticed.
 
     Args:
         ids: such as ["EC:I2", "EC:T2.1"]; an unknown one is a `ValueError` that proposes the closest.
+        is_quick: fewer settings, see `cases.sizes`.
     """
     chosen = proofs_check.statements() if ids is None else {id: proofs_check.statement(id) for id in ids}
-    return [check for module in chosen.values() for check in _prove_one(module)]
+    return [check for id in chosen for check in outcome(id, is_quick=is_quick).checks]
+
+
+def outcome(id: str, *, is_quick: bool = False) -> Outcome:
+    """One statement, tried in all its settings and with all its planted bugs.
+
+    Args:
+        id: such as "EC:I2".
+        is_quick: as in `prove`.
+    """
+    module, started_at = proofs_check.statement(id), time.perf_counter()
+    with cases.sizes(is_quick=is_quick):
+        controls = module.control()
+        noticed = bool(controls) and all(control.control_tripped for control in controls)
+        checks = [check._replace(control_tripped=noticed) for check in module.check()]
+    return Outcome(id, checks, controls, time.perf_counter() - started_at)
 
 
 def is_proved(checks: Sequence[Check]) -> bool:
@@ -48,15 +75,25 @@ def exit_status(checks: Sequence[Check]) -> int:
     return 0 if is_proved(checks) else 1
 
 
-def as_json(checks: Sequence[Check]) -> str:
-    """{"statements": [...]}, one entry for each record."""
-    return json.dumps({"statements": [record.as_json(check) for check in checks]}, indent=1, ensure_ascii=False)
+def as_data(outcomes: Sequence[Outcome], *, seconds: float) -> dict[str, Any]:
+    """What `--json FILE` of `elastic-jax prove` writes.
 
-
-def write_json(checks: Sequence[Check], path: Path) -> None:
-    """`as_json` in a file; folders above it are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_json(checks) + "\n", encoding="utf-8")
+    Args:
+        outcomes: one for each statement.
+        seconds: that all took.
+    """
+    return {
+        "statements": [record.as_json(check) for outcome in outcomes for check in outcome.checks],
+        "controls": [
+            {"id": outcome.id, "bug": control.setting.removeprefix("planted: "), "is_noticed": control.control_tripped}
+            for outcome in outcomes
+            for control in outcome.controls
+        ],
+        "seconds": seconds,
+        "machine": provenance.machine(),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+    }
 
 
 def table(checks: Sequence[Check], *, is_full: bool = False) -> Table:
@@ -80,33 +117,32 @@ def table(checks: Sequence[Check], *, is_full: bool = False) -> Table:
 def _row(members: Sequence[Check]) -> tuple[str, ...]:
     """Settings, verdicts, the tightest ratio, its place, and whether the planted bugs were noticed."""
     verdicts = Counter(check.verdict for check in members)
-    rated = [check for check in members if check.ratio is not None]
-    tightest = max(rated, key=_ratio, default=None)
+    tightest = closest(members)
     noticed = {check.control_tripped for check in members}
     return (
         members[0].setting if len(members) == 1 else str(len(members)),
         ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in record.VERDICTS if verdicts[verdict]),
-        "" if tightest is None else _closeness(tightest),
+        "" if tightest is None else closeness(tightest),
         "" if tightest is None else "; ".join(filter(None, (tightest.setting, tightest.where))),
         "not tried" if noticed == {None} else "noticed" if noticed == {True} else "MISSED",
     )
 
 
-def _closeness(check: Check) -> str:
+def closest(checks: Sequence[Check]) -> Check | None:
+    """The record that comes closest to a violation; None where nothing was measured."""
+    return max((check for check in checks if check.ratio is not None), key=ratio_of, default=None)
+
+
+def closeness(check: Check) -> str:
     """The ratio of a record, with what it is a fraction of."""
     if check.kind == "equality" and check.slack is not None:
-        return f"{_ratio(check):.2g} of its band"
+        return f"{ratio_of(check):.2g} of its band"
     if check.kind == "equality":
-        return f"{_ratio(check):.0e} of rounding"
-    return "attained" if math.isclose(_ratio(check), 1, rel_tol=1e-9) else f"{_ratio(check):.3g} of bound"
+        return f"{ratio_of(check):.0e} of rounding"
+    return "attained" if math.isclose(ratio_of(check), 1, rel_tol=1e-9) else f"{ratio_of(check):.3g} of bound"
 
 
-def _ratio(check: Check) -> float:
+def ratio_of(check: Check) -> float:
+    """The ratio of a record that has one."""
     assert check.ratio is not None
     return check.ratio
-
-
-def _prove_one(module: ModuleType) -> list[Check]:
-    controls = module.control()
-    noticed = bool(controls) and all(control.control_tripped for control in controls)
-    return [check._replace(control_tripped=noticed) for check in module.check()]

@@ -34,6 +34,8 @@ class Comparison(NamedTuple):
     slack: float | None
     holds: bool
     is_vacuous: bool
+    ratios: tuple[float | None, ...] = ()
+    """measured / claimed at every step, the worst of its places; None where it cannot be told, () without steps."""
 
 
 def band(num_tests: int, confidence: float = CONFIDENCE) -> float:
@@ -98,6 +100,7 @@ def at_most(
         slack=slack if np.isfinite(slack) else None,
         holds=holds,
         is_vacuous=not bool(is_told_apart.any()),
+        ratios=_by_step(ratios, places, axes),
     )
 
 
@@ -132,6 +135,7 @@ def equal(
         slack=None,
         holds=bool(residual <= allowed),
         is_vacuous=largest <= ROUNDING * scale,
+        ratios=_by_step(residuals / allowed, left.shape, axes) if allowed else (),
     )
 
 
@@ -170,7 +174,18 @@ def same_mean(
         slack=-float(np.max(errors)),
         holds=bool(np.all(difference <= allowed)),
         is_vacuous=largest <= ROUNDING * scale or bool(np.isinf(allowed).all()),
+        ratios=_by_step(ratios, left.shape[1:], axes),
     )
+
+
+def _by_step(ratios: np.ndarray, shape: tuple[int, ...], axes: Sequence[str]) -> tuple[float | None, ...]:
+    """The largest of the ratios at each entry of the axis "t", to four digits; None where none can be told."""
+    named = tuple(axes)[: len(shape)]
+    if "t" not in named:
+        return ()
+    by_step = np.moveaxis(ratios.reshape(shape), named.index("t"), 0)
+    largest = by_step.reshape(len(by_step), -1).max(axis=1)
+    return tuple(float(f"{value:.4g}") if np.isfinite(value) else None for value in largest)
 
 
 def _place(flat: int, shape: tuple[int, ...], axes: Sequence[str]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import jax
 import tyro
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from elastic_jax.console import page
 
@@ -19,27 +20,38 @@ class Prove:
 
     ids: tyro.conf.Positional[tuple[str, ...]] = ()
     """Statements to check, e.g. EC:I2 EC:E7; all if none is named."""
+    quick: bool = False
+    """Every statement, in fewer settings."""
+    html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write all of it to this file as a page to read, with the constants of the paper and a plot for every bound."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write {"statements": [{id, name, kind, setting, hypotheses, measured, claimed, ratio, verdict, seeds, steps,
-    control_tripped}]} to this file."""
+    control_tripped, ratios}], "controls": [{id, bug, is_noticed}], ...} to this file."""
 
     def execute(self) -> tuple[dict[str, Any], int]:
-        """Prints the table of verdicts; {"statements": [...]} and the status."""
+        """Prints the table of verdicts; {"statements": [...], ...} and the status."""
         jax.config.update("jax_enable_x64", True)  # identities are judged to 1e-10
         import proofs_check
+        from proofs_check import page as pages
         from proofs_check import record, report
 
         chosen = list(self.ids) or list(proofs_check.statements())
         for each in chosen:
             proofs_check.statement(each)
-        console = page()
-        checks = [
-            check
-            for each in track(chosen, "proving", console=console, transient=True)
-            for check in report.prove([each])
-        ]
+        console, started_at, outcomes = page(), time.perf_counter(), []
+        columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("", total=len(chosen))
+            for each in chosen:
+                progress.update(task, description=each)
+                outcomes.append(report.outcome(each, is_quick=self.quick))
+                progress.advance(task)
+        seconds = time.perf_counter() - started_at
+        checks = [check for outcome in outcomes for check in outcome.checks]
         console.print(report.table(checks))
-        violated = [check for check in checks if check.verdict == "violated" or check.control_tripped is False]
-        for check in violated:
-            console.print(record.as_json(check))
-        return {"statements": [record.as_json(check) for check in checks]}, report.exit_status(checks)
+        for check in checks:
+            if check.verdict == "violated" or check.control_tripped is False:
+                console.print(record.as_json(check))
+        if self.html is not None:
+            pages.write(outcomes, self.html, seconds=seconds)
+        return report.as_data(outcomes, seconds=seconds), report.exit_status(checks)
