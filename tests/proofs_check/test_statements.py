@@ -176,8 +176,9 @@ def test_an_unknown_id_proposes_the_closest():
 
 def test_prove_reports_what_it_found():
     """The JSON is plain data with every field of the record; the exit status is 0 only if all went well."""
-    found = report.prove(["EC:I7"])
-    written = json.loads(report.as_json(found))["statements"]
+    outcome = report.outcome("EC:I7")
+    found = outcome.checks
+    written = json.loads(json.dumps(report.as_data([outcome], seconds=outcome.seconds)))["statements"]
     assert len(written) == len(found)
     assert set(written[0]) == set(record.Check._fields)
     assert report.exit_status(found) == 0
