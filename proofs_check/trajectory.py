@@ -339,7 +339,8 @@ def exact_second_moment(trajectory: Trajectory) -> float:
     """M² = max_{t,i} E‖G_t^i‖² over all paths, gradient units squared: an expectation, so no estimate."""
     if not trajectory.is_exact:
         raise ValueError("trajectory is a sample of paths; its second moment is an estimate from what is tested")
-    return float(norms_sq(trajectory.grads).mean(axis=0).max())
+    squares = np.where(trajectory.workers >= 0, norms_sq(trajectory.grads), 0.0)
+    return float(squares.mean(axis=0).max())
 
 
 def with_exact_moment(constants: Constants, trajectory: Trajectory) -> Constants:
