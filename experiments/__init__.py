@@ -9,7 +9,10 @@ from __future__ import annotations
 from types import ModuleType
 
 from elastic_jax import arguments
+from experiments import elastic_constants_in_training as elastic_constants_in_training
 from experiments import families_on_digits as families_on_digits
+from experiments import how_b_scales as how_b_scales
+from experiments import speed_up_in_n as speed_up_in_n
 
 
 def names() -> list[str]:

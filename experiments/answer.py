@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from elastic_jax import provenance
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim, judged by numbers: low and high are the extremes over seeds where there are several."""
+    """One claim, judged by numbers: low and high are the ends of its band over seeds where there are several."""
 
     claim: str
     expected: str
@@ -20,6 +21,18 @@ class Claim:
     low: float
     high: float
     holds: bool
+
+    @classmethod
+    def of_band(cls, claim: str, expected: str, band: Sequence[Any], *, holds: Any) -> Claim:
+        """A claim about an estimate, its lower and its upper end, each a scalar."""
+        middle, low, high = (float(end) for end in band)
+        return cls(claim, expected, middle, low, high, bool(holds))
+
+    @property
+    def line(self) -> str:
+        """What the terminal shows: verdict, claim, estimate with its band, and what was expected."""
+        verdict = "holds" if self.holds else "FAILS"
+        return f"{verdict}  {self.claim}: {self.measured:.4g} [{self.low:.4g}, {self.high:.4g}] ({self.expected})"
 
 
 @dataclass(frozen=True)

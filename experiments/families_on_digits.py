@@ -112,7 +112,7 @@ def main(config: Config, *, size: str, run_dir: Path) -> Answer:
     answer = Answer(QUESTION, size, claims(rows, config), time.perf_counter() - start)
     answer.save(run_dir)
     for claim in answer.claims:
-        console.print(f"{'holds ' if claim.holds else 'FAILS '} {claim.claim}: {claim.measured:.4g} ({claim.expected})")
+        console.print(claim.line)
     console.print(f"{QUESTION}\nTable, curves, figure and answer are in {run_dir} ({answer.seconds:.0f} s)")
     return answer
 

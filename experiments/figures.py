@@ -1,0 +1,85 @@
+"""Figures as a paper prints them: the width of a page, type that is read there, colours that all eyes tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from experiments.bands import Band
+
+PAGE = 7.0
+"""Inches: the text of a page of two columns."""
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's, the darkest first."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#777777"
+
+STYLE: Any = {
+    "font.size": 7.5,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7.5,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.2,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.alpha": 0.35,
+    "legend.frameon": False,
+    "mathtext.fontset": "dejavusans",
+}
+
+
+@contextmanager
+def paper() -> Iterator[None]:
+    """Whatever is drawn and saved in here has the style of the page."""
+    matplotlib.use("Agg")
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def panels(rows: int, columns: int, *, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure as wide as the page and `height` inches high, with its axes [rows, columns]."""
+    from matplotlib import pyplot as plt  # after the backend is chosen
+
+    return plt.subplots(rows, columns, figsize=(PAGE, height), squeeze=False, constrained_layout=True, **options)
+
+
+def draw(axis: Axes, positions: np.ndarray, band: Band, *, color: str, marker: str = "", label: str = "") -> None:
+    """A curve with its band shaded."""
+    axis.plot(positions, band.middle, color=color, marker=marker, label=label or None)
+    axis.fill_between(positions, band.low, band.high, color=color, alpha=0.18, linewidth=0)
+
+
+def plain_ticks(axis: Axes, positions: Any) -> None:
+    """A logarithmic horizontal axis with ticks at `positions` alone, written as plain numbers."""
+    axis.set_xticks(list(positions))
+    axis.xaxis.set_major_formatter(FuncFormatter(_plain))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.minorticks_off()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes the figure at print resolution, and closes it."""
+    from matplotlib import pyplot as plt
+
+    figure.savefig(path, dpi=200)
+    plt.close(figure)
+
+
+def _plain(value: float, position: int | None = None) -> str:
+    del position
+    return f"{value:g}"
