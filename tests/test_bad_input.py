@@ -84,6 +84,7 @@ FUNCTIONS = [
             ("checkpoint_every", NOT_A_COUNT, {"run_dir": "never made"}),
             ("config", NOT_A_MAPPING, {}),
             ("progress", NOT_A_FLAG, {}),
+            ("watch", NOT_A_FUNCTION, {}),
         )
     ),
     (run.seed_key, {"seed": 0}, "key", NOT_A_KEY),
@@ -280,6 +281,8 @@ def test_an_unknown_name_proposes_the_closest(function, others, name, value, clo
         ({"metrics": {"a": 5}}, r"^metrics\['a'\] = 5 "),
         ({"metrics": {"a.b": metrics.loss(1)}}, r"^metrics has the name 'a\.b'"),
         ({"metrics": {"a": metrics.Metric(3, 1)}}, r"^metrics\['a'\]\.measure = 3 "),
+        ({"metrics": {"a": metrics.Metric(metrics.Running(3, print), 1)}}, r"^metrics\['a'\]\.measure\.start = 3 "),
+        ({"metrics": {"a": metrics.Metric(metrics.Running(print, 3), 1)}}, r"^metrics\['a'\]\.measure\.update = 3 "),
         ({"metrics": {"a": metrics.Metric(metrics.Total(3), 1)}}, r"^metrics\['a'\]\.measure\.per_step = 3 "),
         ({"metrics": {"a": metrics.Metric(print, 0)}}, r"^metrics\['a'\]\.every = 0 "),
         ({"metrics": {"a": metrics.metric(lambda _: "a", 1)}}, r"^measure\(moment\) is the str 'a'"),

@@ -174,7 +174,7 @@ def _nothing_yet() -> dict[str, Any]:
 
 def _farthest(carried: dict[str, Any], moment: metrics.Moment) -> dict[str, Any]:
     """Where a view was farthest from x so far."""
-    distance = jnp.max(((moment.info.views["w"] - moment.params["w"]) ** 2).sum(-1))
+    distance = jnp.max(((moment.info.views["w"] - moment.params["w"][None]) ** 2).sum(-1))
     is_larger = distance > carried["largest"]
     return {
         "largest": jnp.where(is_larger, distance, carried["largest"]),
