@@ -72,6 +72,33 @@ def plain_ticks(axis: Axes, positions: Any) -> None:
     axis.minorticks_off()
 
 
+def plain_decades(axis: Axes) -> None:
+    """A logarithmic vertical axis labelled at whole powers of ten, and in between where there are fewer than two."""
+    low, high = axis.get_ylim()
+    decades = 10.0 ** np.arange(np.ceil(np.log10(low)), np.floor(np.log10(high)) + 1)
+    ticks = decades
+    for steps in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        if len(ticks) >= 2:
+            break
+        every = np.outer(10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high) + 1), steps).ravel()
+        ticks = every[(every >= low) & (every <= high)]
+    if len(ticks) > 5:
+        ticks = ticks[:: -(-len(ticks) // 5)]
+    axis.set_yticks(ticks)
+    axis.yaxis.set_major_formatter(FuncFormatter(_plain))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.tick_params(axis="y", which="minor", left=False)
+
+
+def legend(figure: Figure, axes: np.ndarray, *, columns: int) -> None:
+    """One legend below all panels, with what any of them has, once."""
+    named: dict[str, Any] = {}
+    for axis in axes.flat:
+        handles, labels = axis.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))
+    figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=columns)
+
+
 def save(figure: Figure, path: Path) -> None:
     """Writes the figure at print resolution, and closes it."""
     from matplotlib import pyplot as plt
@@ -82,4 +109,8 @@ def save(figure: Figure, path: Path) -> None:
 
 def _plain(value: float, position: int | None = None) -> str:
     del position
-    return f"{value:g}"
+    if 1e-3 <= value < 1e5:
+        return f"{value:g}"
+    exponent = int(np.floor(np.log10(value) + 1e-9))
+    factor = value / 10.0**exponent
+    return f"$10^{{{exponent}}}$" if abs(factor - 1) < 1e-6 else f"${factor:.2g}\\cdot10^{{{exponent}}}$"

@@ -7,6 +7,7 @@ that is done. A piece is written whole or not at all.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 CONFIG = "config.json"
 PIECES = "pieces"
+SECONDS = "_seconds"
 
 
 def open_folder(run_dir: Path, config: Any, *, size: str) -> None:
@@ -36,8 +38,20 @@ def kept(run_dir: Path, name: str, compute: Callable[[], Mapping[str, np.ndarray
     """What `compute()` gives, from the folder where it was computed before."""
     path = run_dir / PIECES / f"{name}.npz"
     if not path.exists():
-        unfinished = path.with_suffix(".unfinished.npz")
-        np.savez(unfinished, **compute())  # type: ignore[arg-type]  # numpy's stub takes the keywords for its own
+        start = time.perf_counter()
+        found = compute()
+        unfinished = path.with_suffix(".unfinished")
+        with unfinished.open("wb") as file:
+            np.savez(file, **{**found, SECONDS: np.asarray(time.perf_counter() - start)})  # type: ignore[arg-type]  # a stub's flaw
         unfinished.rename(path)
-    with np.load(path) as found:
-        return dict(found)
+    with np.load(path) as stored:
+        return {key: stored[key] for key in stored.files if key != SECONDS}
+
+
+def seconds(run_dir: Path) -> float:
+    """What all pieces of the folder took together, whenever they were computed."""
+    total = 0.0
+    for path in sorted((run_dir / PIECES).glob("*.npz")):
+        with np.load(path) as stored:
+            total += float(stored[SECONDS]) if SECONDS in stored.files else 0.0
+    return total
