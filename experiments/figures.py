@@ -23,6 +23,9 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#777777"
 
+ROOM = 0.06
+"""Of a panel's width, for one digit of a tick's label."""
+
 STYLE: Any = {
     "font.size": 7.5,
     "axes.titlesize": 7.5,
@@ -58,18 +61,35 @@ def panels(rows: int, columns: int, *, height: float, **options: Any) -> tuple[F
     return plt.subplots(rows, columns, figsize=(PAGE, height), squeeze=False, constrained_layout=True, **options)
 
 
-def draw(axis: Axes, positions: np.ndarray, band: Band, *, color: str, marker: str = "", label: str = "") -> None:
+def draw(
+    axis: Axes,
+    positions: np.ndarray,
+    band: Band,
+    *,
+    color: str,
+    marker: str = "",
+    label: str = "",
+    linestyle: str = "-",
+) -> None:
     """A curve with its band shaded."""
-    axis.plot(positions, band.middle, color=color, marker=marker, label=label or None)
+    axis.plot(positions, band.middle, color=color, marker=marker, linestyle=linestyle, label=label or None)
     axis.fill_between(positions, band.low, band.high, color=color, alpha=0.18, linewidth=0)
 
 
 def plain_ticks(axis: Axes, positions: Any) -> None:
-    """A logarithmic horizontal axis with ticks at `positions` alone, written as plain numbers."""
-    axis.set_xticks(list(positions))
+    """A logarithmic horizontal axis with ticks at `positions` alone, as plain numbers where there is room for them."""
+    ordered = np.sort(np.asarray(positions, float))[::-1]
+    places = np.log(ordered / ordered[-1]) / max(np.log(ordered[0] / ordered[-1]), 1e-9)
+    labelled: list[float] = []
+    previous = np.inf
+    for value, place in zip(ordered, places, strict=True):
+        if previous - place > ROOM * len(_plain(value)):
+            labelled.append(float(value))
+            previous = place
+    axis.set_xticks(labelled)
+    axis.set_xticks([value for value in ordered.tolist() if value not in labelled], minor=True)
     axis.xaxis.set_major_formatter(FuncFormatter(_plain))
     axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.minorticks_off()
 
 
 def plain_decades(axis: Axes) -> None:

@@ -10,17 +10,20 @@ non-convex term. The measured constant is
 and is compared with what the variant declares for the problem's constants. Its exponent is the slope of log B against
 the logarithm of the declared law, so that 1 is the law itself. The last panel has the slope of E‖x - v‖² against α, in
 runs of one length α T.
+
+A bound in expectation is broken only where a mean over seeds is above it by more than the seeds explain. Of hundreds
+of means, of which the largest are picked, some are above a bound that is attained: so all bands that judge bounds hold
+together with 95 % (Bonferroni over sweeps, values, problems and workers).
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -38,7 +41,11 @@ from experiments.scaling_laws import Sweep
 QUESTION = (__doc__ or "").splitlines()[0]
 
 PROBLEMS = ("equal gradients", "noise", "logistic")
+COLUMNS = 4
+"""Of panels."""
 STEP_SIZE_SWEEPS = ("messages", "shared_memory", "memory")
+ROUNDING = 1e-4
+"""Of float32, where equal gradients attain a bound in every seed and the band has no width."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +95,10 @@ class Curve(NamedTuple):
         """B / M, [m]."""
         return bands.of_root_mean(self.squares)
 
-    @property
-    def ratio(self) -> Band:
-        """Measured over declared, [m]."""
-        return Band(*(end / self.declared for end in self.measured))
+    def ratio(self, level: float) -> Band:
+        """Measured over declared, [m]; NaN where nothing is declared."""
+        declared = np.where(self.declared > 0, self.declared, np.nan)
+        return Band(*(end / declared for end in bands.of_root_mean(self.squares, level)))
 
     @property
     def exponent(self) -> Band | None:
@@ -103,7 +110,6 @@ class Curve(NamedTuple):
 
 def main(config: Config, *, size: str, run_dir: Path) -> Answer:
     """Runs the sweeps, shows the table, writes points, figure and answer into `run_dir`."""
-    start = time.perf_counter()
     console = page()
     record.open_folder(run_dir, config, size=size)
     curves = []
@@ -118,7 +124,7 @@ def main(config: Config, *, size: str, run_dir: Path) -> Answer:
     (run_dir / "table.md").write_text(tables.as_markdown(headings, lines), encoding="utf-8")
     save_points(curves, run_dir / "points.csv")
     plot(curves, config, squares, run_dir / "figure.png")
-    answer = Answer(QUESTION, size, claims(curves, config, squares), time.perf_counter() - start)
+    answer = Answer(QUESTION, size, claims(curves, config, squares), record.seconds(run_dir))
     answer.save(run_dir)
     for claim in answer.claims:
         console.print(claim.line)
@@ -217,22 +223,22 @@ def chosen(config: Config) -> list[Sweep]:
 def claims(curves: list[Curve], config: Config, squares: dict[str, np.ndarray]) -> tuple[Claim, ...]:
     """Bounds are kept; where theory says how fast B grows, it does; E‖x - v‖² is quadratic in α."""
     found = []
+    num_looks = sum(
+        curve.sweep.num_workers(value, config.num_workers)
+        for curve in curves
+        for value in curve.values[curve.declared > 0]
+    )
+    level = bands.simultaneous(num_looks)
     for curve in curves:
         name = f"{curve.sweep.title}, {curve.problem}"
         is_known = curve.declared > 0
         if is_known.any():
-            ratio = Band(*(end[is_known] for end in curve.ratio))
-            top = int(ratio.middle.argmax())
-            found.append(
-                Claim(
-                    f"{name}: largest B measured / declared",
-                    "<= 1",
-                    float(ratio.middle[top]),
-                    float(ratio.low[top]),
-                    float(ratio.high[top]),
-                    bool(np.all(ratio.low <= 1 + 1e-4)),
-                )
-            )
+            ratio = curve.ratio(level)
+            top = int(np.where(is_known, ratio.middle, 0.0).argmax())
+            ends = [float(end[top]) for end in ratio]
+            is_below = np.all(ratio.low[is_known] <= 1 + ROUNDING)
+            whole = f"{name}: largest B measured / declared"
+            found.append(Claim.of_band(whole, "<= 1, by simultaneous bands", ends, holds=is_below))
         expected = {"equal gradients": 1.0, "noise": 0.5}.get(curve.problem)
         if curve.sweep.is_linear and expected is not None and curve.exponent is not None:
             found.append(slope_claim(f"{name}: exponent of B in {curve.sweep.law}", expected, curve.exponent))
@@ -244,9 +250,8 @@ def claims(curves: list[Curve], config: Config, squares: dict[str, np.ndarray]) 
 
 def slope_claim(name: str, expected: float, band: Band) -> Claim:
     """That a slope is `expected`: inside the band, or nearer than 5 % of it."""
-    middle, low, high = (float(end) for end in band)
-    is_near = low <= expected <= high or abs(middle - expected) <= 0.05 * expected
-    return Claim(name, f"{expected:g}", middle, low, high, is_near)
+    is_near = band.low <= expected <= band.high or abs(band.middle - expected) <= 0.05 * expected
+    return Claim.of_band(name, f"{expected:g}, in the band or within 5 %", band, holds=is_near)
 
 
 def rows(curves: list[Curve], config: Config) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -262,7 +267,7 @@ def rows(curves: list[Curve], config: Config) -> tuple[tuple[str, ...], list[tup
     for sweep in chosen(config):
         own = {curve.problem: curve for curve in curves if curve.sweep.name == sweep.name}
         exponents = [own[name].exponent for name in PROBLEMS]
-        tops = [np.max(own[name].ratio.middle, where=own[name].declared > 0, initial=0.0) for name in PROBLEMS]
+        tops = [np.nanmax([0.0, *own[name].ratio(bands.LEVEL).middle]) for name in PROBLEMS]
         lines.append(
             (
                 sweep.title,
@@ -292,19 +297,17 @@ def plot(curves: list[Curve], config: Config, squares: dict[str, np.ndarray], pa
     """A panel for each sweep, B / M measured and declared; last E‖x - v‖² against α."""
     with figures.paper():
         sweeps = chosen(config)
-        figure, axes = figures.panels(-(-(len(sweeps) + 2) // 5), 5, height=5.6)
+        num_rows = -(-(len(sweeps) + 1) // COLUMNS)
+        figure, axes = figures.panels(num_rows, COLUMNS, height=1.75 * num_rows + 0.4)
         for sweep, axis in zip(sweeps, axes.flat, strict=False):
             draw_sweep(axis, sweep, [curve for curve in curves if curve.sweep.name == sweep.name])
+        figures.legend(figure, axes, columns=5)
         draw_step_sizes(axes.flat[len(sweeps)], config, squares)
         for row in axes:
             row[0].set_ylabel("B / M")
+        axes.flat[len(sweeps)].set_ylabel("E‖x − v‖²")
         for axis in axes.flat[len(sweeps) + 1 :]:
             axis.axis("off")
-        named: dict[str, Any] = {}
-        for axis in axes.flat:
-            handles, labels = axis.get_legend_handles_labels()
-            named |= dict(zip(labels, handles, strict=True))
-        axes.flat[-1].legend(list(named.values()), list(named), loc="center", handlelength=1.8, borderpad=0)
         figures.save(figure, path)
 
 
@@ -331,20 +334,17 @@ def draw_sweep(axis: Axes, sweep: Sweep, curves: list[Curve]) -> None:
         axis.plot(curves[0].values, curves[0].paper, color=figures.GREY, linestyle=":", label="paper's constant")
     axis.set(xscale="log", yscale="log", xlabel=sweep.symbol, title=sweep.title)
     figures.plain_ticks(axis, curves[0].values)
+    figures.plain_decades(axis)
 
 
 def draw_step_sizes(axis: Axes, config: Config, squares: dict[str, np.ndarray]) -> None:
     """E‖x - v‖² against α on the logistic problem."""
     titles = {sweep.name: sweep.title for sweep in scaling_laws.sweeps()}
     sizes = np.array(config.step_sizes)
-    for number, (name, values) in enumerate(squares.items()):
-        color = figures.COLORS[number]
-        figures.draw(axis, sizes, bands.of_mean(values), color=color, marker=figures.MARKERS[number])
-        axis.annotate(
-            titles[name].split(",")[0],
-            (sizes.min(), values.mean(axis=0)[sizes.argmin()]),
-            fontsize=5,
-            color=color,
-        )
-    axis.set(xscale="log", yscale="log", xlabel="α", ylabel="E‖x − v‖²", title="step size, logistic")
+    for number, (name, values) in enumerate(squares.items(), start=len(PROBLEMS)):
+        color, marker = figures.COLORS[number], figures.MARKERS[number]
+        figures.draw(axis, sizes, bands.of_mean(values), color=color, marker=marker, label=titles[name])
+    axis.set(xscale="log", yscale="log", xlabel="α", title="step size, logistic")
     figures.plain_ticks(axis, config.step_sizes)
+    figures.plain_decades(axis)
+    axis.legend(fontsize=5.5, loc="upper left", handlelength=1.2, borderpad=0, borderaxespad=0.1)
