@@ -10,6 +10,7 @@ Where one estimate out of many is looked at because it is the largest, or many a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +61,18 @@ def of_root_mean(squares: np.ndarray, level: float = LEVEL) -> Band:
     low = np.where(is_positive, plain.middle / factor, 0.0)
     high = np.where(is_positive, plain.middle * factor, plain.high)
     return Band(np.sqrt(plain.middle), np.sqrt(low), np.sqrt(high))
+
+
+def of_positive(statistic: Callable[[np.ndarray], float], values: np.ndarray, level: float = LEVEL) -> Band:
+    """A positive number made of means over seeds, statistic([...]) of values [S, ...]; the band is one of its log."""
+    values = np.asarray(values, np.float64)
+    num_seeds, whole = len(values), np.asarray(statistic(values.mean(axis=0)))
+    if num_seeds < 2:
+        return Band(whole, np.asarray(np.nan), np.asarray(np.nan))
+    logs = np.array([np.log(statistic(np.delete(values, seed, axis=0).mean(axis=0))) for seed in range(num_seeds)])
+    error = np.sqrt((num_seeds - 1) / num_seeds * np.sum((logs - logs.mean()) ** 2))
+    factor = np.exp(_quantile(num_seeds, level) * error)
+    return Band(whole, whole / factor, whole * factor)
 
 
 def of_slope(positions: np.ndarray, values: np.ndarray, level: float = LEVEL) -> Band:

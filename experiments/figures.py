@@ -28,7 +28,7 @@ ROOM = 0.06
 
 STYLE: Any = {
     "font.size": 7.5,
-    "axes.titlesize": 7.5,
+    "axes.titlesize": 7,
     "axes.labelsize": 7.5,
     "legend.fontsize": 7,
     "xtick.labelsize": 6.5,
@@ -59,6 +59,14 @@ def panels(rows: int, columns: int, *, height: float, **options: Any) -> tuple[F
     from matplotlib import pyplot as plt  # after the backend is chosen
 
     return plt.subplots(rows, columns, figsize=(PAGE, height), squeeze=False, constrained_layout=True, **options)
+
+
+def merged(figure: Figure, axes: np.ndarray) -> Axes:
+    """The panels of one row of `axes` made one."""
+    whole = figure.add_subplot(axes[0].get_subplotspec().get_gridspec()[axes[0].get_subplotspec().rowspan.start, :])
+    for axis in axes:
+        axis.remove()
+    return whole
 
 
 def draw(

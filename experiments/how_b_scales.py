@@ -238,7 +238,7 @@ def claims(curves: list[Curve], config: Config, squares: dict[str, np.ndarray]) 
             ends = [float(end[top]) for end in ratio]
             is_below = np.all(ratio.low[is_known] <= 1 + ROUNDING)
             whole = f"{name}: largest B measured / declared"
-            found.append(Claim.of_band(whole, "<= 1, by simultaneous bands", ends, holds=is_below))
+            found.append(Claim.of_band(whole, "<= 1 at the lower end, simultaneously", ends, holds=is_below))
         expected = {"equal gradients": 1.0, "noise": 0.5}.get(curve.problem)
         if curve.sweep.is_linear and expected is not None and curve.exponent is not None:
             found.append(slope_claim(f"{name}: exponent of B in {curve.sweep.law}", expected, curve.exponent))

@@ -49,7 +49,7 @@ SMALLER = 4
 """By how much α is smaller in the last of them."""
 MANY = 10**9
 """As good as workers without end."""
-TOLERANCES = {"quadratic": 0.02, "logistic": 0.1}
+TOLERANCES = {"quadratic": 0.02, "logistic": 0.05}
 """How far a floor may be from its prediction beyond its band: half a run after its start is not yet stationary, and a
 quadratic is not the whole of the other problem."""
 
@@ -70,11 +70,19 @@ class Config:
     num_seeds: int = 16
     every: int = 5
     """Steps between two gradients ∇f(x_t) that enter the means."""
+    problems: tuple[str, ...] = PROBLEMS
+    methods: tuple[str, ...] = METHODS
     seed: int = 0
 
 
 SIZES: Mapping[str, Config] = {
-    "smoke": Config(numbers_of_workers=(1, 4), num_steps=100, num_seeds=5),
+    "smoke": Config(
+        numbers_of_workers=(1, 4),
+        num_steps=1000,
+        num_seeds=5,
+        problems=("quadratic",),
+        methods=("synchronous", "8 steps late"),
+    ),
     "small": Config(),
     "paper": Config(numbers_of_workers=(1, 2, 4, 8, 16, 32, 64, 128), num_steps=20_000, num_seeds=64),
 }
@@ -107,7 +115,8 @@ class Curve(NamedTuple):
     def loss(self) -> Band:
         """N · floor(n) / floor(1) by n, [m]: 1 where the speed-up is linear."""
         scaled = self.floors * self.numbers
-        return Band(*(end / scaled[:, 0].mean() for end in bands.of_mean(scaled)))
+        each = [bands.of_positive(second_over_first, scaled[:, [0, index]]) for index in range(len(self.numbers))]
+        return Band(*map(np.array, zip(*each, strict=True)))
 
     @property
     def predicted_losses(self) -> np.ndarray:
@@ -115,14 +124,19 @@ class Curve(NamedTuple):
         return np.asarray(self.predicted * self.numbers / (self.predicted[0] * self.numbers[0]))
 
 
+def second_over_first(means: np.ndarray) -> float:
+    """Of two numbers."""
+    return float(means[1] / means[0])
+
+
 def main(config: Config, *, size: str, run_dir: Path) -> Answer:
     """Runs all methods, shows the table, writes points, figure and answer into `run_dir`."""
     console = page()
     record.open_folder(run_dir, config, size=size)
     curves = []
-    for problem in PROBLEMS:
+    for problem in config.problems:
         coordinates = coordinates_of(config, problem)
-        for method in METHODS:
+        for method in config.methods:
             console.print(f"[bold]{problem}[/bold], {method}")
             curves.append(measure(config, problem, method, coordinates, run_dir))
 
@@ -272,7 +286,9 @@ def claims(curves: list[Curve]) -> tuple[Claim, ...]:
             top = int(ratio.middle.argmax())
             ends = [float(end[top]) for end in ratio]
             whole = f"{name}: largest mean over the run / theorem's bound"
-            found.append(Claim.of_band(whole, "<= 1, by simultaneous bands", ends, holds=np.all(ratio.low <= 1)))
+            found.append(
+                Claim.of_band(whole, "<= 1 at the lower end, simultaneously", ends, holds=np.all(ratio.low <= 1))
+            )
     return tuple(found)
 
 
@@ -310,12 +326,12 @@ def save_points(curves: list[Curve], path: Path) -> None:
 def plot(curves: list[Curve], config: Config, path: Path) -> None:
     """Floors of both problems against n, and what of the speed-up is lost."""
     with figures.paper():
-        figure, axes = figures.panels(2, 2, height=4.6)
-        for column, problem in enumerate(PROBLEMS):
+        figure, axes = figures.panels(2, len(config.problems), height=4.6)
+        for column, problem in enumerate(config.problems):
             own = [curve for curve in curves if curve.problem == problem]
             draw_floors(axes[0, column], own)
             draw_losses(axes[1, column], own)
-            axes[0, column].set_title(f"{problem}, α = {config.step_sizes[column]:g}")
+            axes[0, column].set_title(f"{problem}, α = {config.step_sizes[PROBLEMS.index(problem)]:g}")
         for axis in axes.flat:
             axis.set(xlabel="workers n", xscale="log")
             figures.plain_ticks(axis, config.numbers_of_workers)
