@@ -1,0 +1,371 @@
+"""Does error feedback help asynchronous sparsified SGD?
+
+A convolutional network learns CIFAR-10 by n processes that write the top k of their updates into a shared memory,
+whose reads miss, in each coordinate, up to τ of the last writes. What a write leaves out is kept and written later
+(with memory) or lost (without): both send the same number of bits. Synchronous SGD of n workers, which applies as many
+gradients of the same size, α/n each, and sends the same, is the control.
+
+Every setting has the step size that is best for it: what is lost makes steps shorter, so that one step size for both
+would compare step sizes. It is found by doubling and halving on a seed of its own, by the loss in the last quarter
+of the run; the five seeds measured are others. The advantage of memory is that loss without memory less that with it,
+seed by seed, since both draw the same batches and the same reads. Test loss and accuracy are of the parameters that
+stand in the memory at the end, without what processes hold back.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from matplotlib.axes import Axes
+
+from elastic_jax import base, compressors, data, metrics, reads, run
+from elastic_jax.algorithms import shared_memory_sgd, synchronous_sgd
+from elastic_jax.base import Algorithm
+from elastic_jax.console import page
+from elastic_jax.problems import cnn
+from experiments import bands, figures, record, sweeps, tables
+from experiments.answer import Answer, Claim
+from experiments.bands import Band
+
+QUESTION = (__doc__ or "").splitlines()[0]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every number of the experiment."""
+
+    dataset: str = "cifar10"
+    """Of `data`; "digits" needs no download."""
+    channels: tuple[int, ...] = (8, 16, 16)
+    num_workers: int = 4
+    num_gradients: int = 600
+    """Of one run: so many single steps."""
+    batch_size: int = 16
+    fractions: tuple[float, ...] = (0.3, 0.05, 0.01)
+    """k/d of top-k; 1, sending everything, comes on top."""
+    delays: tuple[int, ...] = (1, 4, 16)
+    """τ."""
+    step_size: float = 0.05
+    """α of a single step from which the search starts."""
+    num_seeds: int = 5
+    seed: int = 0
+
+
+SIZES: Mapping[str, Config] = {
+    "smoke": Config(dataset="digits", channels=(4, 4), num_gradients=400, batch_size=8, fractions=(0.02,), delays=(8,)),
+    "small": Config(),
+    "paper": Config(
+        channels=(16, 32, 64),
+        num_workers=16,
+        num_gradients=100_000,
+        batch_size=32,
+        fractions=(0.1, 0.01, 0.001),
+        delays=(4, 16, 64),
+        num_seeds=10,
+    ),
+}
+
+
+class Setting(NamedTuple):
+    """What is run."""
+
+    fraction: float
+    delay: int | None
+    """τ; None is the synchronous control."""
+    has_memory: bool
+
+    @property
+    def name(self) -> str:
+        """Of its piece in the run folder."""
+        late = "synchronous" if self.delay is None else f"late_{self.delay}"
+        return f"{late}_top_{self.fraction:g}" + ("_memory" if self.has_memory else "")
+
+
+class Row(NamedTuple):
+    """What came of a setting. Arrays have the seeds first."""
+
+    setting: Setting
+    step_sizes: np.ndarray
+    """[m]: those tried, α of a single step."""
+    costs: np.ndarray
+    """[m]: the loss of each in the last quarter."""
+    losses: np.ndarray
+    """[S]: training loss in the last quarter."""
+    test_losses: np.ndarray
+    accuracies: np.ndarray
+    constant_sq: np.ndarray
+    """[S]: mean of ‖x_t - v_t‖² / α², x_t with what is held back."""
+    num_bits: float
+
+    @property
+    def step_size(self) -> float:
+        """The best."""
+        return float(self.step_sizes[self.costs.argmin()])
+
+
+def main(config: Config, *, size: str, run_dir: Path) -> Answer:
+    """Trains, shows the table, writes points, figure and answer into `run_dir`."""
+    start = time.perf_counter()
+    console = page()
+    record.open_folder(run_dir, config, size=size)
+    problem = sweeps.as_vector(
+        cnn.build(
+            num_workers=config.num_workers,
+            dataset=data.load(config.dataset),
+            batch_size=config.batch_size,
+            channels=config.channels,
+        )
+    )
+    found = {}
+    for setting in settings(config):
+        measured = record.kept(run_dir, setting.name, partial(measure, config, problem, setting))
+        row = Row(setting, **{name: values for name, values in measured.items()})  # type: ignore[arg-type]
+        found[setting] = row
+        console.print(f"[bold]{setting.name}[/bold]: loss {row.losses.mean():.3f} at α = {row.step_size:g}")
+
+    headings, lines = rows(found, config)
+    caption = "loss: training loss in the last quarter; advantage: without less with memory; 95 % bands"
+    console.print(tables.as_table(headings, lines, title=f"{config.num_seeds} seeds", caption=caption))
+    (run_dir / "table.md").write_text(tables.as_markdown(headings, lines), encoding="utf-8")
+    save_points(found, run_dir / "points.csv")
+    plot(found, config, run_dir / "figure.png")
+    answer = Answer(QUESTION, size, claims(found, config), time.perf_counter() - start)
+    answer.save(run_dir)
+    for claim in answer.claims:
+        console.print(f"{'holds ' if claim.holds else 'FAILS '} {claim.claim}: {claim.measured:.4g} ({claim.expected})")
+    console.print(f"{QUESTION}\nTable, points, figure and answer are in {run_dir} ({answer.seconds:.0f} s)")
+    return answer
+
+
+def settings(config: Config) -> list[Setting]:
+    """All of them; sending everything needs no memory."""
+    late = (None, *config.delays)
+    pairs = [
+        Setting(fraction, delay, kept) for fraction in config.fractions for delay in late for kept in (False, True)
+    ]
+    return [*(Setting(1.0, delay, False) for delay in late), *pairs]
+
+
+def build(setting: Setting, problem: base.Problem) -> Algorithm:
+    """The algorithm, with a step size of 1: α is among the data."""
+    given: dict[str, Any] = {"num_workers": problem.num_workers, "step_size": 1.0, "error_feedback": setting.has_memory}
+    if setting.fraction < 1:
+        given["compressor"] = compressors.top_k(setting.fraction)
+    if setting.delay is None:
+        return synchronous_sgd.build(problem.oracle, **given)
+    return shared_memory_sgd.build(problem.oracle, **given, reads=reads.ages(setting.delay))
+
+
+def measure(config: Config, problem: base.Problem, setting: Setting) -> dict[str, np.ndarray]:
+    """The search for the step size, and all seeds with the best: the fields of `Row` but the first."""
+    algorithm = build(setting, sweeps.sweepable(problem))
+    params = problem.init(jax.random.key(config.seed))
+    num_active = 1 if setting.delay is not None else config.num_workers
+    num_steps = config.num_gradients // num_active
+    measured = {
+        "losses": metrics.loss(1),
+        "distances_sq": metrics.consistency_distance_sq(1),
+        "bits": metrics.total_bits(num_steps),
+    }
+
+    def runs(step_size: float, key: int, num_seeds: int) -> run.Result:
+        return run.run(
+            algorithm,
+            params,
+            sweeps.with_step_size(problem, step_size * num_active),
+            num_steps=num_steps,
+            key=jax.random.key(key),
+            seeds=num_seeds,
+            metrics=measured,
+            on_divergence="continue",
+        )
+
+    def cost(step_size: float) -> float:
+        return float(last_quarter(runs(step_size, config.seed + 1, 1).history["losses"][1])[0])
+
+    tried = sweeps.search(cost, config.step_size)
+    best = min(tried, key=tried.__getitem__)
+    result = runs(best, config.seed + 2, config.num_seeds)
+    tests = [
+        problem.evaluate(jax.tree.map(lambda leaf, s=seed: leaf[s], result.state.params))
+        for seed in range(config.num_seeds)
+    ]
+    distances_sq = result.history["distances_sq"][1].astype(np.float64)
+    return {
+        "step_sizes": np.array(list(tried)),
+        "costs": np.array(list(tried.values())),
+        "losses": last_quarter(result.history["losses"][1]),
+        "test_losses": np.array([float(test["test_loss"]) for test in tests]),
+        "accuracies": np.array([float(test["test_accuracy"]) for test in tests]),
+        "constant_sq": distances_sq.mean(axis=(1, 2)) / (best * num_active) ** 2,
+        "num_bits": np.asarray(result.history["bits"][1][0, -1], np.float64),
+    }
+
+
+def last_quarter(losses: np.ndarray) -> np.ndarray:
+    """Means over the last quarter of the steps: [S, T] -> float64[S]."""
+    return np.asarray(losses, np.float64)[:, -(losses.shape[1] // 4) :].mean(axis=1)
+
+
+def advantage(found: Mapping[Setting, Row], fraction: float, delay: int | None, field: str = "losses") -> np.ndarray:
+    """Without memory less with it, seed by seed: [S]."""
+    without, with_memory = (getattr(found[Setting(fraction, delay, kept)], field) for kept in (False, True))
+    return np.asarray(without - with_memory)
+
+
+def claims(found: Mapping[Setting, Row], config: Config) -> tuple[Claim, ...]:
+    """Memory helps the control most; with asynchrony it need not, and the advantage is smaller."""
+    smallest = min(config.fractions)
+    gain = bands.of_mean(advantage(found, smallest, None))
+    judged = [_judged(f"synchronous, top {smallest:.3g}: advantage of memory", "> 0", gain, gain.low > 0)]
+    gains = {
+        (fraction, delay): bands.of_mean(advantage(found, fraction, delay))
+        for fraction in config.fractions
+        for delay in config.delays
+    }
+    (fraction, delay), least = min(gains.items(), key=lambda item: float(item[1].middle))
+    title = f"asynchronous: least advantage of memory, at top {fraction:.3g} and τ = {delay}"
+    judged.append(_judged(title, "<= 0 possible: it does not necessarily help", least, least.low <= 0))
+    for fraction in config.fractions:
+        late = max(config.delays)
+        change = bands.of_mean(advantage(found, fraction, late) - advantage(found, fraction, None))
+        title = f"top {fraction:.3g}: advantage at τ = {late} less that of the synchronous control"
+        judged.append(_judged(title, "< 0", change, change.middle < 0))
+    return tuple(judged)
+
+
+def _judged(title: str, expected: str, band: Band, holds: Any) -> Claim:
+    return Claim(title, expected, *(float(end) for end in band), bool(holds))
+
+
+def rows(found: Mapping[Setting, Row], config: Config) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and lines of the table: a pair of settings each."""
+    headings = (
+        "",
+        "Mbit",
+        "α without",
+        "α with",
+        "loss without",
+        "loss with",
+        "advantage, loss",
+        "advantage, accuracy (%)",
+        "B without",
+        "B with",
+    )
+    lines = []
+    for fraction in (1.0, *config.fractions):
+        for delay in (None, *config.delays):
+            without = found[Setting(fraction, delay, False)]
+            label = f"top {fraction:.3g}, " + ("synchronous" if delay is None else f"τ = {delay}")
+            cells = [label, f"{float(without.num_bits) / 1e6:.2f}", f"{without.step_size:.3g}", "–"]
+            cells += [tables.with_band(bands.of_mean(without.losses)), "–", "–", "–"]
+            cells += [f"{math.sqrt(without.constant_sq.mean()):.3g}", "–"]
+            if fraction < 1:
+                other = found[Setting(fraction, delay, True)]
+                gained = bands.of_mean(-100 * advantage(found, fraction, delay, "accuracies"))
+                cells[3], cells[5] = f"{other.step_size:.3g}", tables.with_band(bands.of_mean(other.losses))
+                cells[6] = tables.with_band(bands.of_mean(advantage(found, fraction, delay)))
+                cells[7], cells[9] = tables.with_band(gained), f"{math.sqrt(other.constant_sq.mean()):.3g}"
+            lines.append(tuple(cells))
+    return headings, lines
+
+
+def save_points(found: Mapping[Setting, Row], path: Path) -> None:
+    """Every seed of every setting."""
+    headings = ("fraction", "delay", "memory", "step_size", "bits", "seed", "loss", "test_loss", "test_accuracy", "B")
+    lines = []
+    for setting, row in found.items():
+        fixed = (setting.fraction, "synchronous" if setting.delay is None else setting.delay, int(setting.has_memory))
+        columns = zip(row.losses, row.test_losses, row.accuracies, np.sqrt(row.constant_sq), strict=True)
+        for seed, values in enumerate(columns):
+            lines.append((*fixed, row.step_size, int(row.num_bits), seed, *map(float, values)))
+    tables.save_csv(path, headings, lines)
+    headings = ("fraction", "delay", "memory", "step_size", "loss")
+    tried = [
+        (setting.fraction, "synchronous" if setting.delay is None else setting.delay, int(setting.has_memory), *point)
+        for setting, row in found.items()
+        for point in zip(map(float, row.step_sizes), map(float, row.costs), strict=True)
+    ]
+    tables.save_csv(path.with_name("searches.csv"), headings, tried)
+
+
+def plot(found: Mapping[Setting, Row], config: Config, path: Path) -> None:
+    """Loss with and without memory against τ, a panel for each k; the advantage; and the searches."""
+    late = (None, *config.delays)
+    positions = np.arange(len(late))
+    num_panels = len(config.fractions)
+    with figures.paper():
+        figure, axes = figures.panels(2, num_panels + 1, height=3.6)
+        for panel, fraction in enumerate(config.fractions):
+            axis = axes[0, panel]
+            whole = stacked_bands([found[Setting(1.0, delay, False)].losses for delay in late])
+            figures.draw(axis, positions, whole, color=figures.GREY, marker="x", label="everything sent")
+            for has_memory in (False, True):
+                band = stacked_bands([found[Setting(fraction, delay, has_memory)].losses for delay in late])
+                figures.draw(axis, positions, band, **_style(has_memory))
+            axis.set(title=f"top {fraction:.0%}", xlabel="τ")
+            draw_searches(axes[1, panel], found, config, fraction)
+            gains = stacked_bands([advantage(found, fraction, delay) for delay in late])
+            figures.draw(
+                axes[0, -1],
+                positions,
+                gains,
+                color=figures.COLORS[2 + panel],
+                marker=figures.MARKERS[2 + panel],
+                label=f"top {fraction:.0%}",
+            )
+            constants = np.array(
+                [[found[Setting(fraction, delay, kept)].constant_sq.mean() for delay in late] for kept in (False, True)]
+            )
+            for kept, style in ((0, ":"), (1, "-")):
+                shown = np.where(constants[kept] > 0, np.sqrt(constants[kept]), np.nan)
+                axes[1, -1].plot(
+                    positions, shown, style, color=figures.COLORS[2 + panel], marker=figures.MARKERS[2 + panel]
+                )
+        axes[0, -1].axhline(0.0, color="black", linewidth=0.6)
+        axes[0, -1].set(title="advantage of memory", xlabel="τ", ylabel="loss without − with")
+        axes[1, -1].set(title="B: with memory, without (dotted)", xlabel="τ", yscale="log")
+        for axis in (*axes[0], axes[1, -1]):
+            axis.set_xticks(positions, ["sync.", *(str(delay) for delay in config.delays)])
+        axes[0, 0].set_ylabel("training loss, last quarter")
+        axes[1, 0].set_ylabel("the same, seed of the search")
+        limits = [axis.get_ylim() for axis in axes[0, :-1]]
+        for axis in axes[0, :-1]:
+            axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        axes[0, -1].legend()
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        others, names = axes[1, 0].get_legend_handles_labels()
+        figure.legend([*handles, *others], [*labels, *names], loc="outside lower center", ncols=5)
+        figures.save(figure, path)
+
+
+def draw_searches(axis: Axes, found: Mapping[Setting, Row], config: Config, fraction: float) -> None:
+    """Loss against step size: of the control, and where reads are latest."""
+    for delay, style, name in ((None, "--", "synchronous"), (max(config.delays), "-", "largest τ")):
+        for has_memory in (False, True):
+            row = found[Setting(fraction, delay, has_memory)]
+            look = _style(has_memory)
+            label = f"search, {name}" if has_memory else None
+            axis.plot(
+                row.step_sizes, row.costs, style, color=look["color"], marker=look["marker"], label=label, linewidth=0.8
+            )
+    axis.set(xlabel="α of a single step", xscale="log")
+
+
+def stacked_bands(columns: list[np.ndarray]) -> Band:
+    """The band of the mean of each column of seeds."""
+    return bands.of_mean(np.stack(columns, axis=1))
+
+
+def _style(has_memory: bool) -> dict[str, str]:
+    index = int(has_memory)
+    label = "with memory" if has_memory else "without memory"
+    return {"color": figures.COLORS[1 - index], "marker": figures.MARKERS[1 - index], "label": label}
