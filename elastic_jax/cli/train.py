@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from elastic_jax import algorithms, arguments, base, by_name, data, devices, metrics, problems, run
+from elastic_jax.cli.proofs import PROOFS, Proofs
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,13 @@ class Train:
     """Spread the workers over this many devices; on a CPU, as many virtual ones are asked for."""
     run_dir: Path | None = None
     """Where config, metrics and checkpoints go; default runs/ALGORITHM-PROBLEM-DATA-SEED."""
+    prove: bool = False
+    """Check the theory's identities and pathwise inequalities in every step; exits with 1 if one is violated."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Write {config, metrics, final, run_dir} to this file."""
+    """Write {config, metrics, final, run_dir, proofs} to this file."""
 
     def execute(self) -> tuple[dict[str, Any], int]:
-        """Trains; {config, metrics, final, run_dir} and status 0."""
+        """Trains; {config, metrics, final, run_dir, proofs} and status 0, or 1 where something proved is violated."""
         build = algorithms.variant(self.algorithm).build
         bound = by_name.assignments(self.set, flag="--set")
         num_workers = arguments.integer("--num-workers", self.num_workers, low=1)
@@ -82,9 +85,12 @@ class Train:
         run_dir = self.run_dir or Path("runs") / "-".join(
             [self.algorithm, self.problem, *([Path(self.data).name] if self.data else []), str(self.seed)]
         )
-        result = run.run(
+        params = problem.init(key_params)
+        proofs = Proofs(algorithm, params, problem, every, run_dir) if self.prove else None
+        train = partial(
+            run.run,
             algorithm,
-            problem.init(key_params),
+            params,
             problem.data,
             num_steps=num_steps,
             key=key_run,
@@ -96,13 +102,18 @@ class Train:
                 "total_bits": metrics.total_bits(every),
                 "total_seconds": metrics.total_seconds(every),
                 "objective": metrics.objective(problem, 10 * every),
+                **(proofs.metrics if proofs else {}),
             },
             mesh=mesh,
             run_dir=run_dir,
             checkpoint_every=self.checkpoint_every,
             config=self._config(),
         )
-        return self._record(problem, result, run_dir), 0
+        if proofs is None:
+            return self._record(problem, train(), run_dir), 0
+        result = proofs.watched(train)
+        record, status = proofs.tell(result)
+        return self._record(problem, result, run_dir) | {"proofs": record}, status
 
     def _problem(self, num_workers: int, mesh: Mesh | None) -> base.Problem:
         """The problem on its data set, with what `--problem-set` says."""
@@ -147,6 +158,7 @@ class Train:
             "metrics": {
                 name: {"steps": plain(steps), "values": plain(values)}
                 for name, (steps, values) in result.history.items()
+                if name != PROOFS
             },
             "final": {"num_steps": result.num_steps, **final},
             "run_dir": str(run_dir),
@@ -155,7 +167,7 @@ class Train:
     def _last(self, result: run.Result) -> dict[str, np.ndarray]:
         """The last value of each metric, a mean over workers: [] or [S]."""
         axis = 0 if self.num_seeds == 1 else 1
-        last = {name: np.take(values, -1, axis=axis) for name, (_, values) in result.history.items()}
+        last = {name: np.take(values, -1, axis=axis) for name, (_, values) in result.history.items() if name != PROOFS}
         return {name: value if value.ndim <= axis else value.mean(axis=-1) for name, value in last.items()}
 
 

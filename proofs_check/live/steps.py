@@ -1,0 +1,155 @@
+"""What one step is checked for beside its views: how x moves, what updates and memories are, what is declared."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from elastic_jax import compressors, stacked
+from elastic_jax.base import Params, PyTree
+from elastic_jax.compressors import Compressor
+from elastic_jax.metrics import Measure
+from proofs_check.live import rounding
+from proofs_check.live.messages import weighted
+from proofs_check.live.rounding import Comparison, Step
+
+NEAR = 1e-5
+"""How far n · (1/n) may be from 1, as a weight of any dtype."""
+
+
+def is_finite(step: Step) -> Comparison:
+    """x_t, x_{t+1} and the views that are used are finite."""
+    moment = step.moment
+    trees = moment.params, moment.new_params, rounding.only_used(moment.info.workers, moment.info.views)
+    return rounding.holds(reduce(jnp.logical_and, [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(trees)]))
+
+
+def has_weights(step: Step, *, num_workers: int) -> Comparison:
+    """Weights are 1/n or 0 where all n take part, else >= 0 and 1 in all; 0 in slots of nobody, whose worker is -1."""
+    weights, workers = step.moment.info.weights, step.moment.info.workers
+    is_worker, is_zero = (workers >= -1) & (workers < num_workers), weights == 0
+    if workers.shape[0] == num_workers:
+        is_weight = is_zero | (jnp.abs(weights * num_workers - 1) < NEAR)
+    else:
+        is_weight = (weights >= 0) & (jnp.abs(jnp.sum(weights) - 1) < NEAR)
+    return rounding.holds(jnp.all(is_worker & jnp.where(workers < 0, is_zero, is_weight)))
+
+
+def has_ages(step: Step, *, max_delay: int | None) -> Comparison:
+    """EC:P8 of ages. 0 <= staleness <= t, and at most what is declared."""
+    moment = step.moment
+    ages = jnp.where(moment.info.workers < 0, 0, moment.info.staleness)
+    limit = moment.num_steps if max_delay is None else jnp.minimum(moment.num_steps, max_delay)
+    return rounding.holds(jnp.all((ages >= 0) & (ages <= limit)))
+
+
+def has_few_missing(step: Step, *, most: int) -> Comparison:
+    """EC:P8 of numbers. No view lacks more messages than the budget says, and no more workers have died."""
+    state = step.moment.new_state
+    if hasattr(state, "is_alive"):
+        return rounding.holds(jnp.sum(~state.is_alive) <= most)
+    counts = jnp.sum(state.num_missing, axis=1) if hasattr(state, "num_missing") else state.num_lost
+    return rounding.holds(jnp.max(counts) <= most)
+
+
+def moves_by_updates(step: Step) -> Comparison:
+    """EC:I1. x_{t+1} - x_t = Σ_k w_k u_k."""
+    moved = stacked.subtract(step.moment.new_params, step.moment.params)
+    return rounding.close(step, stacked.subtract(moved, _generated(step)), num_terms=rounding.num_terms(step.moment))
+
+
+def is_plain(step: Step, *, step_size: float) -> Comparison:
+    """U = -α g, to a few eps of the largest update alone: nothing of the size of x is in it."""
+    info = step.moment.info
+    updates, grads = (rounding.only_used(info.workers, rows) for rows in (info.updates, info.grads))
+    sizes = jax.tree.map(lambda leaf: jnp.max(jnp.abs(leaf), initial=0).astype(jnp.float32), updates)
+    return rounding.close(step._replace(sizes=sizes), stacked.subtract(updates, stacked.scale(-step_size, grads)))
+
+
+def is_contracted(step: Step, *, step_size: float, compressor: Compressor) -> Comparison:
+    """EC:P6. ‖u + α g‖² <= γ ‖α g‖² where u = C(-α g), the rest being lost."""
+    info, params = step.moment.info, step.moment.params
+    whole = stacked.scale(-step_size, rounding.only_used(info.workers, info.grads))
+    lost = stacked.subtract(rounding.only_used(info.workers, info.updates), whole)
+    return rounding.at_most(stacked.norms_sq(lost), _share(compressor, params) * stacked.norms_sq(whole), params)
+
+
+def has_small_memories(step: Step, *, compressor: Compressor) -> Comparison:
+    """EC:P7. ‖e_{t+1}‖² <= γ ‖e_t + u_t‖² of those who sent; the others keep what they had."""
+    moment = step.moment
+    workers, old, new = moment.info.workers, moment.state.memories, moment.new_state.memories
+    is_all = workers.shape[0] == stacked.num_rows(old)
+    before, after = (rows if is_all else stacked.take_rows(rows, workers) for rows in (old, new))
+    unsent = stacked.norms_sq(stacked.add(before, moment.info.updates))
+    found = rounding.at_most(stacked.norms_sq(after), _share(compressor, moment.params) * unsent, moment.params)
+    if is_all:
+        return found
+    others = stacked.subtract(new, stacked.put_rows(old, workers, after))
+    return rounding.worst(found, rounding.close(step, others))
+
+
+def keeps_mass(step: Step) -> Comparison:
+    """EC:I11. What i has applied, what is on its way to it and the memories grow by Σ w u, for every worker i."""
+    before, after = _held(step.moment.state), _held(step.moment.new_state)
+    found = jax.tree.map(lambda new, old, more: new - old - more[None], after, before, _generated(step))
+    return rounding.close(step, found, num_terms=rounding.num_terms(step.moment))
+
+
+def bounded(step: Step, *, bound: float, has_drift: bool) -> Comparison:
+    """EC:P4. ‖x_t - v_t^i‖² <= B² · max ‖g‖² of the run so far, B² being what the variant promises for M = 1.
+
+    Beside it is what rounding explains: x and v are formed in a few operations on numbers of their size, and where
+    both are sums of their own (`has_drift`), each of the d numbers may be off by all that was added so far.
+    """
+    params, info = step.moment.params, step.moment.info
+    distances = jnp.where(info.workers < 0, 0, stacked.distances_sq(info.views, params))
+    claimed = jnp.sqrt(bound * step.largest_grad)
+    slack = (
+        rounding.ALLOWANCE * rounding.eps(params) * (jnp.sqrt(stacked.norm_sq(params).astype(jnp.float32)) + claimed)
+    )
+    if has_drift:
+        slack += stacked.num_elements(params) ** 0.5 * step.drift
+    return rounding.at_most(distances, jnp.broadcast_to((claimed + slack) ** 2, distances.shape), params)
+
+
+def descends(step: Step, *, objective: Measure, smoothness: float) -> Comparison:
+    """EC:P1. f(x_{t+1}) - f(x_t) - ⟨∇f(x_t), x_{t+1} - x_t⟩ <= (L/2) ‖x_{t+1} - x_t‖², on all training data."""
+    moment = step.moment
+
+    def f(params: Params) -> Array:
+        return jnp.asarray(objective(moment._replace(params=params)))
+
+    moved = stacked.subtract(moment.new_params, moment.params)
+    value, slope = jax.value_and_grad(f)(moment.params)
+    new_value, along = f(moment.new_params), stacked.vdot(slope, moved)
+    claimed = smoothness / 2 * stacked.norm_sq(moved)
+    scale = rounding.ALLOWANCE * (jnp.abs(value) + jnp.abs(new_value))
+    return rounding.at_most(new_value - value - along, claimed, moment.params, scale=scale)
+
+
+def _generated(step: Step) -> PyTree:
+    """[...]. Σ_k w_k u_k."""
+    info = step.moment.info
+    return stacked.weighted_sum(info.weights, rounding.only_used(info.workers, info.updates))
+
+
+def _held(state: Any) -> PyTree:
+    """[n, ...]: y^i, what is pending or on its way to i, and the mean of the memories."""
+    if jax.tree.leaves(getattr(state, "pendings", ())):
+        return stacked.add(state.received_params, jax.vmap(stacked.worker_mean)(state.pendings))
+    shares = jnp.where(state.due_steps >= state.num_steps, 1.0 / state.due_steps.shape[1], 0.0)
+    total = stacked.add(state.received_params, weighted(shares, state.messages))
+    if not jax.tree.leaves(state.memories):
+        return total
+    mean = stacked.worker_mean(state.memories)
+    return jax.tree.map(lambda rows, one: rows + one[None], total, mean)
+
+
+def _share(compressor: Compressor, params: Params) -> float:
+    share = compressors.residual_fraction(compressor, params)
+    assert share is not None
+    return share

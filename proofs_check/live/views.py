@@ -1,0 +1,147 @@
+"""What a view lacks of x_t, told from one step: the identities I2 to I10 of elastic consistency, live.
+
+Each account says what x_t - v_t^i is made of, for the reasons that are read off the state (`lacks`): from the state
+before the step, or, where what is missing is lost for ever or kept nowhere, from what this step adds to it, the
+schedule being drawn anew from the step's key. A state whose reasons no account knows is told so, and not passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from elastic_jax import base, stacked
+from proofs_check import lacks
+from proofs_check.live import messages, rounding
+from proofs_check.live.messages import lacking
+from proofs_check.live.rounding import Comparison, Step
+
+
+class Account(NamedTuple):
+    """What a view lacks, for one set of reasons."""
+
+    id: str
+    what: str
+    measure: Callable[[Step], Comparison]
+
+
+def account(reasons: frozenset[str], state: Any, declared: Mapping[str, Any]) -> Account | str:
+    """The account of a variant; or why there is none.
+
+    Args:
+        reasons: why its views differ from x_t, of `lacks`.
+        state: a state, or its shapes.
+        declared: the arguments that are bound in it.
+    """
+    fields = {name for name in getattr(state, "_fields", ()) if jax.tree.leaves(getattr(state, name))}
+    if not reasons:
+        return Account("EC:I2", "v = x", _nothing)
+    if reasons == {lacks.LATE} and "history" in fields:
+        return Account("EC:I2", "v is x of `staleness` steps ago", _past)
+    if reasons == {lacks.LATE} and {"snapshots", "read_steps"} <= fields:
+        return Account("EC:I2", "v is x of `staleness` steps ago", _snapshot)
+    if reasons == {lacks.UNSENT}:
+        return Account("EC:I7", "x - v = mean of the memories", _unsent)
+    if reasons == {lacks.UNMIXED}:
+        return Account("EC:I11", "v = own parameters, whose mean is x", _unmixed)
+    if lacks.UNSEEN in reasons and reasons <= {lacks.UNSEEN, lacks.UNSENT} and "reads" in declared:
+        id = "EC:I9" if lacks.UNSENT in reasons else "EC:I6"
+        return Account(id, "x - v = unseen coordinates of recent writes", partial(_unseen, reads=declared["reads"]))
+    if lacks.UNDELIVERED in reasons and reasons <= {lacks.UNDELIVERED, lacks.UNSENT, lacks.SUBSTITUTED}:
+        found = _of_undelivered(reasons, fields, declared)
+        if found is not None:
+            return found
+    return f"views lack what is {', '.join(sorted(reasons))}, and no account here says how much that is"
+
+
+def _of_undelivered(reasons: frozenset[str], fields: set[str], declared: Mapping[str, Any]) -> Account | None:
+    substitute = bool(declared.get("substitute", False))
+    number = "EC:I3" if substitute else "EC:I2"
+    if "pendings" in fields and lacks.UNSENT not in reasons:
+        return Account("EC:I3" if substitute else "EC:I5", "x - v = what is pending", messages.pending)
+    if {"messages", "due_steps"} <= fields:
+        id = "EC:I8" if lacks.UNSENT in reasons else number
+        what = "x - v = messages on their way" + (" and memories" if lacks.UNSENT in reasons else "")
+        return Account(id, what, partial(messages.on_their_way, substitute=substitute))
+    if lacks.UNSENT in reasons or lacks.SUBSTITUTED in reasons:
+        return None
+    if "crashes" in declared and "is_alive" in fields:
+        measure = partial(messages.unheard, crashes=declared["crashes"], substitute=substitute)
+        return Account("EC:I3" if substitute else "EC:I4", "x - v grows by what was not heard of the dying", measure)
+    if "num_missing" in fields:
+        return Account(number, "x - v grows by what was dropped", partial(messages.dropped, substitute=substitute))
+    if "barrier" in declared:
+        id = "EC:I10" if declared["barrier"].over == "layers" else number
+        measure = partial(messages.late, barrier=declared["barrier"], substitute=substitute)
+        return Account(id, "x - v = what was late at the barrier", measure)
+    return None
+
+
+def _nothing(step: Step) -> Comparison:
+    return lacking(step, None)
+
+
+def _past(step: Step) -> Comparison:
+    """The view is the row of its age, and of the rows only that of the new x changes."""
+    moment = step.moment
+    t, num_rows = moment.num_steps, stacked.num_rows(moment.state.history)
+    ages = moment.info.staleness
+    slots = jnp.where((ages >= 0) & (ages < num_rows) & (ages <= t), (t - ages) % num_rows, -1)
+    views = stacked.subtract(moment.info.views, stacked.take_rows(moment.state.history, slots))
+    expected = stacked.put_row(moment.state.history, (t + 1) % num_rows, moment.new_params)
+    kept = stacked.subtract(moment.new_state.history, expected)
+    return rounding.worst(rounding.close(step, views), rounding.close(step, kept))
+
+
+def _snapshot(step: Step) -> Comparison:
+    """The view is what its worker read `staleness` steps ago; who reads in this step reads the new x."""
+    moment = step.moment
+    t, workers, state, new_state = moment.num_steps, moment.info.workers, moment.state, moment.new_state
+    views = stacked.subtract(moment.info.views, stacked.take_rows(state.snapshots, workers))
+    reads = new_state.read_steps == t + 1
+    expected = jax.tree.map(
+        lambda old, new: jnp.where(reads.reshape(-1, *[1] * new.ndim), new[None], old),
+        state.snapshots,
+        moment.new_params,
+    )
+    kept = stacked.subtract(new_state.snapshots, expected)
+    is_told = jnp.all(t - stacked.take_rows(state.read_steps, workers) == moment.info.staleness)
+    is_kept = jnp.all(reads | (new_state.read_steps == state.read_steps))
+    return rounding.worst(
+        rounding.close(step, views), rounding.close(step, kept), rounding.holds(is_told), rounding.holds(is_kept)
+    )
+
+
+def _unsent(step: Step) -> Comparison:
+    k, memories = step.moment.info.workers.shape[0], step.moment.state.memories
+    held = stacked.weighted_sum(jnp.full(stacked.num_rows(memories), 1.0 / k), memories)
+    return lacking(step, stacked.broadcast(held, k))
+
+
+def _unmixed(step: Step) -> Comparison:
+    moment, local = step.moment, step.moment.state.local_params
+    own = rounding.close(step, stacked.subtract(moment.info.views, local))
+    mean = stacked.subtract(moment.params, stacked.worker_mean(local))
+    return rounding.worst(own, rounding.close(step, mean, num_terms=rounding.num_terms(moment)))
+
+
+def _unseen(step: Step, *, reads: Any) -> Comparison:
+    """The last τ writes, what a read model drawn anew hides of them, and the upkeep of their ring."""
+    moment, state = step.moment, step.moment.state
+    assert moment.key is not None
+    t, num_rows = moment.num_steps, stacked.num_rows(state.writes)
+    ages = jnp.arange(1, reads.max_delay + 1, dtype=jnp.int32)
+    writes = stacked.take_rows(state.writes, (t - ages) % num_rows)
+    hidden = reads.draw(base.split_key(moment.key).schedule, t, writes)
+    unseen = jax.tree.map(lambda write, is_hidden: jnp.where(is_hidden, write, 0), writes, hidden)
+    lack = stacked.weighted_sum(jnp.ones(reads.max_delay), unseen)
+    if jax.tree.leaves(getattr(state, "memories", ())):
+        lack = stacked.add(lack, stacked.weighted_sum(jnp.ones(stacked.num_rows(state.memories)), state.memories))
+    written = stacked.subtract(moment.new_state.params, state.params)
+    expected = stacked.put_row(state.writes, t % num_rows, written)
+    kept = rounding.close(step, stacked.subtract(moment.new_state.writes, expected))
+    return rounding.worst(lacking(step, stacked.broadcast(lack, 1)), kept)

@@ -1,0 +1,379 @@
+"""Checks of every step of a run, in float32 on a network: nothing correct trips them, and each is seen to trip."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from elastic_jax import (
+    algorithms,
+    barriers,
+    base,
+    clocks,
+    compressors,
+    crashes,
+    delays,
+    drops,
+    metrics,
+    oracles,
+    problems,
+    reads,
+    run,
+    stacked,
+)
+from proofs_check import live, planted
+
+NUM_WORKERS = 4
+NUM_STEPS = 24
+KEYS = jax.random.split(jax.random.key(7), 4)
+PARAMS = {
+    "b": jnp.zeros(5, jnp.float32),
+    "v": jax.random.normal(KEYS[1], (5, 2), jnp.float32),
+    "w": jax.random.normal(KEYS[0], (6, 5), jnp.float32),
+}
+DATA = jax.random.normal(KEYS[2], (NUM_WORKERS, 8), jnp.float32)
+
+
+def loss(params: Any, row: Any, key: Any) -> Any:
+    """A network with one hidden layer, on noisy inputs."""
+    inputs = row[:6] + 0.1 * jax.random.normal(key, (6,), jnp.float32)
+    hidden = jnp.tanh(inputs @ params["w"] + params["b"])
+    return jnp.sum((hidden @ params["v"] - row[6:]) ** 2)
+
+
+ORACLE = oracles.from_loss(loss, takes_key=True)
+TOP = {"compressor": compressors.top_k(0.3), "error_feedback": True}
+
+
+def build(name: str, **bound: Any) -> base.Algorithm:
+    return algorithms.variant(name).build(ORACLE, num_workers=NUM_WORKERS, step_size=0.05, **bound)
+
+
+def nothing(old: Any, new: Any, info: base.Info) -> Any:
+    return new, info
+
+
+def scaled(field: str, factor: float) -> Any:
+    """A field of the state is scaled in every step."""
+
+    def spoil(_: Any, new: Any, info: base.Info) -> Any:
+        return new._replace(**{field: stacked.scale(factor, getattr(new, field))}), info
+
+    return spoil
+
+
+def told(field: str, factor: float) -> Any:
+    """What `Info` says is not what was."""
+
+    def spoil(_: Any, new: Any, info: base.Info) -> Any:
+        return new, info._replace(**{field: stacked.scale(factor, getattr(info, field))})
+
+    return spoil
+
+
+def stale(extra: int) -> Any:
+
+    def spoil(_: Any, new: Any, info: base.Info) -> Any:
+        return new, info._replace(staleness=info.staleness + extra)
+
+    return spoil
+
+
+def not_a_number(old: Any, new: Any, info: base.Info) -> Any:
+    """One number of x is NaN from step 9 on."""
+    spoiled = new.params["b"].at[2].set(jnp.nan)
+    return new._replace(params={**new.params, "b": jnp.where(old.num_steps == 9, spoiled, new.params["b"])}), info
+
+
+def everybody_reads(old: Any, new: Any, info: base.Info) -> Any:
+    return new._replace(snapshots=stacked.broadcast(new.params, NUM_WORKERS)), info
+
+
+def one_dies_unseen(old: Any, new: Any, info: base.Info) -> Any:
+    return new._replace(is_alive=new.is_alive & (jnp.arange(NUM_WORKERS) > 2)), info
+
+
+def counted_twice(old: Any, new: Any, info: base.Info) -> Any:
+    return new._replace(num_missing=new.num_missing + 3 * (new.num_missing - old.num_missing)), info
+
+
+def all_forget(old: Any, new: Any, info: base.Info) -> Any:
+    """The memories of those who did not write lose a tenth."""
+    is_other = (jnp.arange(NUM_WORKERS, dtype=jnp.int32) != info.workers[0]).astype(jnp.float32)
+    factors = 1.0 - 0.1 * is_other
+    keep = lambda leaf: leaf * factors.reshape(-1, *[1] * (leaf.ndim - 1))  # noqa: E731
+    return new._replace(memories=jax.tree.map(keep, new.memories)), info
+
+
+SETTINGS: dict[str, tuple[base.Algorithm, dict[str, tuple[Any, str]]]] = {
+    "synchronous": (
+        build("synchronous_sgd"),
+        {
+            "not a number": (not_a_number, "finite"),
+            "weights told wrong": (told("weights", 1.001), "weights"),
+            "updates told wrong": (told("updates", 1.001), "EC:I1"),
+            "gradients told wrong": (told("grads", 1.001), "updates"),
+            "views told wrong": (told("views", 1.0001), "EC:I2"),
+            "ages of the future": (stale(40), "EC:P8"),
+        },
+    ),
+    "top k with memories": (
+        build("synchronous_sgd", **TOP),
+        {
+            "memories of other sign": (scaled("memories", -1.0), "EC:I1"),
+            "memories doubled": (scaled("memories", 2.0), "EC:P7"),
+            "views told wrong": (told("views", 1.0001), "EC:I7"),
+        },
+    ),
+    "top k": (
+        build("synchronous_sgd", compressor=compressors.top_k(0.3)),
+        {"nothing is lost": (told("updates", -1.0), "EC:P6")},
+    ),
+    "delayed": (
+        build("delayed_sgd", delays=delays.uniform(3)),
+        {
+            "ages understated": (stale(-1), "EC:P8"),
+            "ages overstated": (stale(1), "EC:I2"),
+            "views far away": (told("views", 3.0), "EC:P4"),
+        },
+    ),
+    "server": (
+        build("parameter_server_sgd", clock=clocks.exponential()),
+        {"everybody reads": (everybody_reads, "EC:I2"), "weights of the mean": (told("weights", 0.25), "weights")},
+    ),
+    "shared memory": (
+        build("shared_memory_sgd", reads=reads.ages(3), **TOP),
+        {
+            "writes are lost": (scaled("writes", 0.99), "EC:I9"),
+            "others forget": (all_forget, "EC:P7"),
+            "views told wrong": (told("views", 1.0001), "EC:I9"),
+        },
+    ),
+    "shared memory, whole": (
+        build("shared_memory_sgd", reads=reads.ages(3)),
+        {"writes are lost": (scaled("writes", 0.99), "EC:I6")},
+    ),
+    "local": (
+        build("local_sgd", period=4),
+        {
+            "mass is lost": (scaled("local_params", 0.9999), "EC:I1"),
+            "views told wrong": (told("views", 1.0001), "EC:I11"),
+        },
+    ),
+    "drops": (
+        build("lossy_sgd", drops=drops.random(0.4)),
+        {
+            "half is forgotten": (scaled("pendings", 0.5), "EC:I11"),
+            "pendings overstated": (scaled("pendings", 1.02), "EC:I5"),
+        },
+    ),
+    "drops with stand-ins": (
+        build("lossy_sgd", drops=drops.random(0.4), substitute=True),
+        {"stand-ins are lost": (scaled("stand_ins", 0.99), "EC:I3")},
+    ),
+    "lost for ever": (
+        build("lossy_sgd", drops=drops.random(0.4), piggyback=False, max_missing=5),
+        {
+            "received twice": (scaled("received_params", 1.0001), "EC:I2"),
+            "counts overstated": (counted_twice, "EC:P8"),
+        },
+    ),
+    "crashes": (
+        build("crash_sgd", crashes=crashes.random(1, rate=0.2)),
+        {
+            "mass is lost": (scaled("received_params", 0.9999), "EC:I4"),
+            "one dies unseen": (one_dies_unseen, "EC:P8"),
+        },
+    ),
+    "crashes with stand-ins": (
+        build("crash_sgd", crashes=crashes.random(1, rate=0.2), substitute=True),
+        {"mass is lost": (scaled("received_params", 0.9999), "EC:I3")},
+    ),
+    "messages": (
+        build("asynchronous_sgd", delays=delays.uniform(2)),
+        {
+            "messages shrink": (scaled("messages", 0.95), "EC:I11"),
+            "what is received shrinks": (scaled("received_params", 0.9999), "EC:I2"),
+        },
+    ),
+    "messages with memories and stand-ins": (
+        build("asynchronous_sgd", delays=delays.uniform(2), substitute=True, **TOP),
+        {
+            "memories of other sign": (scaled("memories", -1.0), "EC:I11"),
+            "views told wrong": (told("views", 1.001), "EC:I8"),
+        },
+    ),
+    "barrier": (
+        build("elastic_scheduling_sgd", barrier=barriers.number(0.5), substitute=True),
+        {"what is late is lost": (scaled("received_params", 0.9999), "EC:I3")},
+    ),
+    "barrier over layers": (
+        build("elastic_scheduling_sgd", barrier=barriers.own_norm_sum(0.5)),
+        {"what is late is lost": (scaled("received_params", 0.9999), "EC:I10")},
+    ),
+}
+
+
+def checked(algorithm: base.Algorithm, checks: Any, bugs: list[Any], params: Any = PARAMS, data: Any = DATA) -> Any:
+    """A function of the number of a bug: what came of the checks in a run with it. One program serves all bugs."""
+    measure = live.metric(checks).measure
+    branches = [nothing, *bugs]
+
+    def one(carry: Any, t: Any, number: Any) -> Any:
+        state, carried = carry
+        key = base.step_key(jax.random.key(11), t)
+        new_state, info = algorithm.step(key, state, data)
+        new_state, info = jax.lax.switch(number, branches, state, new_state, info)
+        moment = metrics.Moment(
+            num_steps=t,
+            params=algorithm.global_params(state),
+            new_params=algorithm.global_params(new_state),
+            info=info,
+            state=state,
+            new_state=new_state,
+            data=data,
+            key=key,
+        )
+        return (new_state, measure.update(carried, moment)), None
+
+    def every(number: Any) -> Any:
+        start = algorithm.init(jax.random.key(0), params), measure.start()
+        return jax.lax.scan(partial(one, number=number), start, jnp.arange(NUM_STEPS, dtype=jnp.int32))[0][1]
+
+    compiled = jax.jit(every, compiler_options={"xla_backend_optimization_level": 0})
+    return lambda number: live.verdicts(checks, jax.tree.map(lambda leaf: np.asarray(leaf)[None], compiled(number)))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_step_of_a_correct_run_holds_and_each_bug_is_noticed(name: str) -> None:
+    """In float32; every check that is made was made in all steps, and of a bug that check trips that is for it."""
+    algorithm, bugs = SETTINGS[name]
+    checks = live.checks(algorithm, PARAMS)
+    judge = checked(algorithm, checks, [bug for bug, _ in bugs.values()])
+    correct = [found for found in judge(0) if found.verdict != "skipped"]
+    assert {found.verdict for found in correct} == {"holds"}, correct
+    assert {found.num_steps for found in correct} == {NUM_STEPS}
+    assert live.exit_status(correct) == 0
+    for number, (bug, (_, id)) in enumerate(bugs.items()):
+        tripped = {found.id for found in judge(number + 1) if found.verdict == "violated"}
+        assert id in tripped, (bug, tripped)
+
+
+def test_every_check_there_is_has_a_bug_that_trips_it() -> None:
+    """Of all settings together, by what the tests above and below assert."""
+    below = {"EC:P1"}
+    tried = {
+        check.id for algorithm, _ in SETTINGS.values() for check in live.checks(algorithm, PARAMS) if check.measure
+    }
+    assert tried <= {id for _, bugs in SETTINGS.values() for _, id in bugs.values()} | below
+
+
+def test_a_bug_that_comes_in_a_step_is_told_with_that_step() -> None:
+    """The first step that violates, and nothing is said of x where x is no number."""
+    algorithm, bugs = SETTINGS["synchronous"]
+    judge = checked(algorithm, live.checks(algorithm, PARAMS), [bugs["not a number"][0]])
+    found = {verdict.id: verdict for verdict in judge(1)}
+    assert found["finite"].first_violated == 9
+    assert found["EC:I1"].verdict == "holds"
+    assert found["EC:I1"].num_steps == 9
+
+
+def test_a_read_older_than_declared_and_a_bound_too_small_are_noticed() -> None:
+    """What is declared is what is checked, not what the state says."""
+    algorithm = build("shared_memory_sgd", reads=reads.ages(2))
+    older = planted.older_reads(algorithm)
+    judge = checked(older, live.checks(older, PARAMS), [])
+    assert "EC:I6" in {found.id for found in judge(0) if found.verdict == "violated"}
+    small = algorithm._replace(consistency_bound=partial(_scaled_bound, bound=algorithm.consistency_bound, factor=1e-3))
+    judge = checked(small, live.checks(small, PARAMS), [])
+    assert {found.id for found in judge(0) if found.verdict == "violated"} == {"EC:P4"}
+
+
+def _scaled_bound(constants: Any, params: Any, *, bound: Any, factor: float) -> float | None:
+    found = bound(constants, params)
+    return None if found is None else factor * found
+
+
+def test_the_descent_lemma_is_checked_where_smoothness_is_known() -> None:
+    """A tenth of L trips it; without L, or on much data, it is skipped with the reason."""
+    problem = problems.problem("log_cosh").build(num_workers=NUM_WORKERS)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), problem.init(jax.random.key(0)))
+    algorithm = algorithms.variant("synchronous_sgd").build(problem.oracle, num_workers=NUM_WORKERS, step_size=0.5)
+    smoothness = problem.constants.smoothness
+    assert smoothness is not None
+    for factor, verdict in ((1.0, "holds"), (0.01, "violated")):
+        wrong = problem._replace(constants=problem.constants._replace(smoothness=factor * smoothness))
+        checks = live.checks(algorithm, params, wrong)
+        found = {one.id: one for one in checked(algorithm, checks, [], params, problem.data)(0)}
+        assert found["EC:P1"].verdict == verdict
+    unknown = problem._replace(constants=base.Constants())
+    skipped = {check.id: check for check in live.checks(algorithm, params, unknown)}["EC:P1"]
+    assert skipped.measure is None
+    assert "smoothness" in skipped.reason
+
+
+def test_what_cannot_be_checked_is_skipped_with_the_reason() -> None:
+    """Another optimiser, a random compressor, a state with something nobody knows: never passed."""
+    import optax
+
+    adaptive = algorithms.variant("synchronous_sgd").build(ORACLE, num_workers=NUM_WORKERS, optimizer=optax.adam(0.1))
+    found = {check.id: check for check in live.checks(adaptive, PARAMS)}
+    assert found["updates"].measure is None
+    assert "optimiser" in found["updates"].reason
+    random = build("synchronous_sgd", compressor=compressors.random_k(0.5), error_feedback=True)
+    found = {check.id: check for check in live.checks(random, PARAMS)}
+    assert found["EC:P7"].measure is None
+    assert found["EC:P4"].measure is None
+    assert "expectation" in found["EC:P7"].reason
+    unknown = build("delayed_sgd")
+    unknown = unknown._replace(init=partial(_with_velocities, init=unknown.init))
+    found = {check.id: check for check in live.checks(unknown, PARAMS)}
+    assert found["EC:I"].measure is None
+    assert "velocities" in found["EC:I"].reason
+
+
+class _State(NamedTuple):
+    history: Any
+    velocities: Any
+
+
+def _with_velocities(key: Any, params: Any, *, init: Any) -> Any:
+    return _State(init(key, params).history, params)
+
+
+def test_a_run_carries_the_checks_and_tells_at_once(tmp_path: Any) -> None:
+    """Over chunks, seeds and a resumption: the same verdicts; a bug is told while the run goes on, and once."""
+    algorithm = build("lossy_sgd", drops=drops.random(0.4))
+    wrong = planted.scaled_pendings(algorithm, factor=0.5)
+    told: list[str] = []
+    for each, seeds, folder in ((algorithm, None, tmp_path / "a"), (wrong, 2, None)):
+        checks = live.checks(each, PARAMS)
+        start = partial(
+            run.run,
+            each,
+            PARAMS,
+            DATA,
+            key=jax.random.key(1),
+            seeds=seeds,
+            metrics={live.NAME: live.metric(checks, 5)},
+            watch=live.Watch(checks, told.append),
+            progress=False,
+        )
+        if folder is not None:
+            start(num_steps=6, run_dir=folder)
+        found = live.verdicts(checks, start(num_steps=12, chunk=4, run_dir=folder).history[live.NAME][1])
+        if each is algorithm:
+            assert not told
+            assert live.exit_status(found) == 0
+            assert {one.num_steps for one in found if one.verdict != "skipped"} == {12}
+    assert live.exit_status(found) == 1
+    assert len(told) == len(set(told)) == sum(one.verdict == "violated" for one in found)
+    assert any(text.startswith("EC:I11 is violated at step 0") for text in told)
+    assert json.loads(json.dumps(live.as_json(found)))[0]["id"] == "finite"
+    assert live.table(found).row_count == len(found)
