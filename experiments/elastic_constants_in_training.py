@@ -13,6 +13,17 @@ against the sequence that applies all gradients in full.
 
 Gradients grow while a network learns, and B with them. Whether B grows of itself is asked of B_t / M_t, M_t² the mean
 of ‖g‖² in the same steps.
+
+Answer (small: 8 workers, 150 steps of 64 examples, a CNN with 14,000 parameters, 5 seeds; 95 % bands). Every
+relaxation that has a bound stays elastic. From the second quarter of the run to the last B grows by 1.00 to 1.26, M by
+as much, and B / M by 0.85 [0.80, 0.92] (crashes) to 1.05 [1.00, 1.09] (variance-bounded scheduler); messages lost for
+ever make it grow by 1.44 [1.34, 1.56], compression without memory by 2.13 [2.02, 2.24]. No bound is passed: B_t
+reaches 0.36 of what is declared for drops, 0.06 to 0.21 for late messages, crashes, shared memory and schedulers, and
+1 % or less with error feedback, whose worst case training never meets. In shared memory the paper's √d τ M is 118
+times the declared τ M, and nearly 600 times the largest B_t. What a relaxation costs is not read off its B alone:
+error feedback (B = 2.6, 2.9) and shared memory (10.7, at an α of one eighth) end at or below the synchronous loss of
+1.83 [1.82, 1.85], late messages at 1.94 [1.91, 1.97] (B = 2.6) and their stand-ins, with B = 3.9, at 2.04 [2.03,
+2.06].
 """
 
 from __future__ import annotations

@@ -14,6 +14,16 @@ runs of one length α T.
 A bound in expectation is broken only where a mean over seeds is above it by more than the seeds explain. Of hundreds
 of means, of which the largest are picked, some are above a bound that is attained: so all bands that judge bounds hold
 together with 95 % (Bonferroni over sweeps, values, problems and workers).
+
+Answer (small: 8 workers, 50 dimensions, 32 seeds; 95 % bands). With equal gradients B is linear in what the bounds are
+linear in, and attains them: exponents of 1.00 and measured / declared of 1.00 in τ of late messages, n of a server, f
+of crashes and f of lost messages; 1.00 [0.97, 1.03] and 1.04 [0.96, 1.12] in the law of dropped messages, whose bound
+is the exact expectation. Independent gradients cancel: on pure noise B grows with the square root (0.50 in τ and n,
+0.51 in f), which bounds by M cannot know. Reads of shared memory with ages from 0 to τ reach 0.71 of τ M at τ = 1,
+0.60 at τ = 8; the paper's √d τ M is 7 times τ M here. Error feedback stays at 0.29 of b(γ) M or below, with the
+exponent of b(γ), 0.995; the terms of b(γ) in the laws that combine it with delays are as loose, so that B grows faster
+than these (1.51, 1.68). A scheduler bounded by norms uses 0.99 of β M; one bounded by variance 0.62 of 1.5 σ (n - 1) /
+n. On logistic regression B is 0.06 to 0.42 of what is declared. E‖x - v‖² goes with α to the power of 2.02 to 2.05.
 """
 
 from __future__ import annotations

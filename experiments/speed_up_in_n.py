@@ -11,6 +11,19 @@ with stand-ins, and by a server that applies gradients one by one at α / n. Mea
 and the slope of log floor against log n, -1 for a linear speed-up. On the quadratic all floors are known exactly, and
 near the minimum of the other problem nearly so (`noise_floors`): every claim is that the measured floor is the
 predicted one. Late messages are also run with a quarter of α and four times the steps.
+
+Answer (small: 1 to 32 workers, 16 seeds; 95 % bands). Yes, up to a factor that late messages cost once. On the
+quadratic the slope is -0.992 [-1.000, -0.984] for synchronous SGD, the same for late messages with stand-ins, whose
+errors cancel in the mean over workers, and -0.993 [-0.999, -0.986] for a server. Messages 8 steps late have -0.825
+[-0.833, -0.817], and theory -0.833: a single worker is never late, of n workers' gradients a part of 1 - 1/n is, so n
+floor(n) rises from 1 to 1.86 at n = 32 (theory 1.82, and 1.87 for n without end), and beyond that the speed-up is
+linear again. The factor goes with α: at a quarter of it the slope is -0.964 [-0.974, -0.955], theory -0.964, and n
+floor(n) rises to 1.14 (theory 1.14, 1.15 without end). With α falling as in the theorem it vanishes. The bound α²L²B²
+of the theorem, B = τ M (n - 1) / n, has no 1/n: it allows for gradients that all err alike, and at the floor they do
+not. On the logistic problem slopes are -0.979, -0.892 where messages are 8 steps late, -0.971 at α/4, within 0.03 of
+those of its Hessian and noise at the minimum. Floors are within 2.3 % of the exact ones on the quadratic and within 7
+% on the other. The theorem's bound on the whole run is at least 1.7 times the measured average on the one and 3.4
+times on the other.
 """
 
 from __future__ import annotations
