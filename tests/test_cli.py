@@ -5,6 +5,7 @@ import json
 import pytest
 
 from elastic_jax import algorithms, by_name, cli, compressors, data, delays
+from proofs_check.live import steps as steps_of_live
 
 
 def call(*argv: str) -> int:
@@ -45,6 +46,27 @@ def test_train_writes_its_record_and_resumes_in_the_same_folder(tmp_path):
     assert call(*train(tmp_path / "run3", *every, "--json", str(whole), steps=40)) == 0
     resumed, uninterrupted = (json.loads(file.read_text()) for file in (second, whole))
     assert resumed["final"] == uninterrupted["final"]
+
+
+def test_train_proves_every_step_and_fails_where_something_is_violated(tmp_path, monkeypatch, capsys):
+    """The record has a verdict of each check, of all steps; a violation is told at once, and status 1."""
+    file = tmp_path / "record.json"
+    assert call(*train(tmp_path / "run", "--prove", "--json", str(file), steps=30)) == 0
+    record = json.loads(file.read_text())
+    proofs = {row["id"]: row for row in record["proofs"]}
+    assert {"EC:I1", "EC:I11", "EC:P1", "EC:P4", "EC:P8"} <= set(proofs)
+    assert {row["verdict"] for row in proofs.values()} == {"holds", "skipped"}
+    assert {row["num_steps"] for row in proofs.values() if row["verdict"] == "holds"} == {30}
+    assert all(row["reason"] for row in proofs.values() if row["verdict"] == "skipped")
+    assert "proofs" not in record["metrics"]
+    assert json.loads((tmp_path / "run" / "proofs.json").read_text())["proofs"] == record["proofs"]
+
+    capsys.readouterr()
+    monkeypatch.setattr(steps_of_live, "NEAR", -1.0)
+    assert call(*train(tmp_path / "wrong", "--prove", steps=20)) == 1
+    said = capsys.readouterr()
+    assert said.err.count("weights is violated at step 0") == 1
+    assert "violated from step 0 on" in said.out
 
 
 @pytest.mark.parametrize(
