@@ -87,7 +87,7 @@ SIZES: Mapping[str, Config] = {
         num_workers=4,
         num_steps=40,
         num_points=8,
-        rows=("late", "drops", "lost"),
+        rows=("drops", "lost"),
     ),
     "small": Config(),
     "paper": Config(channels=(16, 32, 64), num_steps=20_000, batch_size=32, num_seeds=10, num_points=100),
