@@ -6,8 +6,10 @@
     found = live.verdicts(checks, result.history[live.NAME][1])
 
 Nothing is stored but, for each check, the worst step so far: each compares two sides within one step, from x_t,
-x_{t+1}, both states, what the step says of itself and its key. So they cost about as much as a few passes over the
-state. Which apply is read off the state and off what the variant declares; what does not is told with the reason. The
+x_{t+1}, both states, what the step says of itself and its key. So they cost a few passes over the state, less than
+one more gradient: on the CNN with CIFAR-10, n = 8 workers of 32 images, `asynchronous_sgd`, the processor time of a
+step grew from 86 to 105 ms (medians of 12 interleaved chunks of one process on two busy cores; 1.22 times, by the wall
+clock 1.30, of the fastest chunks 1.16), that of compilation from 18 to 22 s. Which apply is read off the state and off what the variant declares; what does not is told with the reason. The
 statements that need many runs, or ∇f on all data at every view, are those of `elastic-jax prove`.
 """
 

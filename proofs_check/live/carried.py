@@ -28,10 +28,20 @@ class Record(NamedTuple):
 
 
 def start(*, measures: Mapping[str, Callable[[Step], Comparison]]) -> dict[str, PyTree]:
-    """Before the first step."""
-    zero = jnp.zeros((), jnp.float32)
-    nothing = Record(zero, jnp.int32(-1), jnp.int32(-1), jnp.int32(0))
-    return {"largest_grad": zero, "drift": zero, **dict.fromkeys(measures, nothing)}
+    """Before the first step; no two of the arrays are one, so that all can be donated."""
+    return {
+        "largest_grad": jnp.zeros((), jnp.float32),
+        "drift": jnp.zeros((), jnp.float32),
+        **{
+            label: Record(
+                worst=jnp.zeros((), jnp.float32),
+                worst_step=jnp.full((), -1, jnp.int32),
+                first_violated=jnp.full((), -1, jnp.int32),
+                num_steps=jnp.zeros((), jnp.int32),
+            )
+            for label in measures
+        },
+    }
 
 
 def update(
