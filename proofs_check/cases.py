@@ -1,14 +1,12 @@
 """Where statements are tried: every registered variant, on its defaults and with parts that the theory has.
 
-No variant is asked for its name. Which parts it takes is read from the signature of its `build`, what it was
-built with from the arguments bound in the `Algorithm`, and how many gradients a step uses from `Info`. Runs
-are kept, so that all statements share them.
+No variant is asked for its name. What it was built with is read from the arguments bound in the `Algorithm`, and how
+many gradients a step uses from `Info`. Runs are kept, so that all statements share them.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from elastic_jax import algorithms, barriers, base, clocks, compressors, crashes, delays, drops, problems, reads
+from elastic_jax import base, problems
 from elastic_jax.base import Algorithm, Constants, Problem
-from proofs_check import planted, two_samples
+from proofs_check import planted, settings, two_samples
 from proofs_check import trajectory as trajectories
 from proofs_check.record import Check, Hypothesis, judge
 from proofs_check.statistics import Comparison
@@ -47,47 +45,6 @@ SAMPLED_PROBLEMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """Problems of the library that are sampled, {label: (name, arguments of `build`)}."""
 
-_TOP_K = {"compressor": compressors.top_k(0.25)}
-_MEMORY = {**_TOP_K, "error_feedback": True}
-
-PARTS: Mapping[str, Mapping[str, Any]] = {
-    "top-k with memory": _MEMORY,
-    "a constant delay": {"delays": delays.constant(2)},
-    "delays out of order": {"delays": delays.alternating(2), "fifo": False},
-    "delays by size": {"delays": delays.largest_late(2)},
-    "delays, stand-ins": {"delays": delays.uniform(2), "fifo": True, "substitute": True},
-    "delays, drops": {"delays": delays.constant(1), "drops": drops.alternating(), "max_lost": 2},
-    "delays, top-k": {"delays": delays.constant(1), "fifo": True, **_TOP_K},
-    "delays, top-k with memory": {"delays": delays.constant(1), "fifo": True, **_MEMORY},
-    "delays out of order, top-k with memory": {"delays": delays.alternating(2), "fifo": False, **_MEMORY},
-    "a barrier for none": {"barrier": barriers.number(0.0)},
-    "a barrier for none, stand-ins": {"barrier": barriers.number(0.0), "substitute": True},
-    "a barrier by size": {"barrier": barriers.number(0.5, order="largest_last")},
-    "a barrier by the missing norm": {"barrier": barriers.missing_norm(0.5)},
-    "a barrier over layers": {"barrier": barriers.own_norm_squared(0.5)},
-    "a barrier over layers by sums": {"barrier": barriers.own_norm_sum(0.5, order="random")},
-    "a barrier over layers, stand-ins": {"barrier": barriers.own_norm_squared(0.5), "substitute": True},
-    "a barrier for no layer": {"barrier": barriers.number(0.0, over="layers")},
-    "a barrier for no layer, stand-ins": {"barrier": barriers.number(0.0, over="layers"), "substitute": True},
-    "equal times": {"clock": clocks.constant()},
-    "oldest reads": {"reads": reads.oldest(3)},
-    "reads, top-k": {"reads": reads.masks(3, 0.5), **_TOP_K},
-    "reads by size, top-k with memory": {"reads": reads.largest(2, 0.5), **_MEMORY},
-    "crashes": {"crashes": crashes.worst(1)},
-    "crashes, stand-ins": {"crashes": crashes.worst(1), "substitute": True},
-    "drops": {"drops": drops.alternating(), "piggyback": True},
-    "drops, stand-ins": {"drops": drops.alternating(), "piggyback": True, "substitute": True},
-    "drops for ever": {"drops": drops.alternating(), "piggyback": False},
-    "drops for ever, a budget, stand-ins": {
-        "drops": drops.alternating(),
-        "piggyback": False,
-        "max_missing": 3,
-        "substitute": True,
-    },
-}
-"""{label: arguments that are added where `build` takes all of them}."""
-
-
 _is_quick: ContextVar[bool] = ContextVar("is_quick", default=False)
 
 
@@ -96,8 +53,8 @@ def sizes(*, is_quick: bool) -> Iterator[None]:
     """How much is tried within.
 
     Args:
-        is_quick: of the runs over seeds, which take most of the time, each statement has those of the first setting
-            that it is meant for; everything is tried over all paths just the same.
+        is_quick: of the runs over seeds, which take most of the time, and of the hardest instances each statement has
+            those of the first setting that it is meant for; everything is tried over all paths just the same.
     """
     token = _is_quick.set(is_quick)
     try:
@@ -106,12 +63,9 @@ def sizes(*, is_quick: bool) -> Iterator[None]:
         _is_quick.reset(token)
 
 
-class Setting(NamedTuple):
-    """A variant with arguments of its `build`."""
-
-    name: str
-    build: Callable[..., Algorithm]
-    arguments: Mapping[str, Any]
+def is_quick() -> bool:
+    """Whether fewer settings are tried, see `sizes`."""
+    return _is_quick.get()
 
 
 class Case(NamedTuple):
@@ -201,32 +155,8 @@ class Case(NamedTuple):
         name = "bound declared for this schedule"
         if self.consistency_constant_sq is None:
             return Hypothesis(name, False, "consistency_bound is None")
-        staleness = int(self.trajectory.staleness.max())
-        averages = [
-            name
-            for name, part in declared(self.algorithm).items()
-            if hasattr(part, "covers") and not part.covers(self.algorithm.num_workers, staleness)
-        ]
+        averages = averages_over(self.algorithm, int(self.trajectory.staleness.max()))
         return Hypothesis(name, not averages, f"an average over the random schedules of {averages}")
-
-
-def settings() -> list[Setting]:
-    """Every variant of the registry on its defaults, then with each of `PARTS` that it takes."""
-    found = []
-    for name, module in algorithms.variants().items():
-        takes = inspect.signature(module.build).parameters
-        found.append(Setting(name, module.build, {}))
-        found += [
-            Setting(f"{name} ({label})", module.build, part)
-            for label, part in PARTS.items()
-            if part.keys() <= takes.keys() and _has_channels(part, takes)
-        ]
-    return found
-
-
-def _has_channels(part: Mapping[str, Any], takes: Mapping[str, Any]) -> bool:
-    """Delays of senders and receivers are for variants with channels, which keep an order or not."""
-    return "fifo" in takes or not any(getattr(value, "is_paired", False) for value in part.values())
 
 
 def declared(algorithm: Algorithm) -> dict[str, Any]:
@@ -235,6 +165,20 @@ def declared(algorithm: Algorithm) -> dict[str, Any]:
     for function in (algorithm.init, algorithm.global_params, algorithm.consistency_bound, algorithm.step):
         bound |= getattr(function, "keywords", {})
     return bound
+
+
+def averages_over(algorithm: Algorithm, staleness: int) -> list[str]:
+    """The parts over whose random schedules the bound of an algorithm is an average.
+
+    Args:
+        algorithm: any.
+        staleness: the largest of the schedule at hand, steps.
+    """
+    return [
+        name
+        for name, part in declared(algorithm).items()
+        if hasattr(part, "covers") and not part.covers(algorithm.num_workers, staleness)
+    ]
 
 
 def exact(
@@ -254,7 +198,7 @@ def exact(
         num_workers: n.
         is_meant: chooses by what an algorithm declares.
     """
-    for setting in settings():
+    for setting in settings.every():
         algorithm = _built(setting.name, step_size, num_workers)
         if is_meant(algorithm):
             runs = _exact_runs(setting.name, step_size, max_tosses, num_workers)
@@ -290,10 +234,10 @@ def sampled(
     """
     meant = (
         setting
-        for setting in settings()
+        for setting in settings.every()
         if bool(setting.arguments) != is_default and is_meant(_built(setting.name, step_size))
     )
-    for setting in itertools.islice(meant, 1 if _is_quick.get() else None):
+    for setting in itertools.islice(meant, 1 if is_quick() else None):
         for name in names:
             problem, algorithm = _problem(name), _built_for(setting.name, name, step_size)
             run = _sampled_run(setting.name, name, step_size, num_seeds, num_steps)
@@ -373,7 +317,7 @@ def planted_run(
 
     Args:
         plant: the algorithm with its bug.
-        setting: which of `settings()`.
+        setting: which of `settings`.
         objective: of `two_samples`.
         bug: in words.
         step_size: α.
@@ -400,7 +344,7 @@ def rerun(case: Case, algorithm: Algorithm, objective: str, *, max_tosses: int =
 
 def first_setting(is_meant: Callable[[Algorithm], bool], *, step_size: float = STEP_SIZE) -> str:
     """The first setting whose algorithm declares what is meant: the one that a control plants its bug in."""
-    for setting in settings():
+    for setting in settings.every():
         if is_meant(_built(setting.name, step_size)):
             return setting.name
     raise LookupError("no registered variant declares what the control needs")
@@ -472,5 +416,5 @@ def _problem(name: str) -> Problem:
         return replicated(build, num_workers=NUM_WORKERS_SAMPLED)
 
 
-def _setting(name: str) -> Setting:
-    return next(setting for setting in settings() if setting.name == name)
+def _setting(name: str) -> settings.Setting:
+    return next(setting for setting in settings.every() if setting.name == name)

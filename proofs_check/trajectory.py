@@ -129,16 +129,16 @@ def every_path(
         num_active = _num_active(algorithm, jax.tree.map(lambda leaf: leaf[0], starts), data)
         coins_per_step = 1 if num_active == 1 else algorithm.num_workers
         num_steps = max_tosses // coins_per_step
-        coins = _all_coins(num_steps, coins_per_step, algorithm.num_workers)
+        coins = all_coins(num_steps, coins_per_step, algorithm.num_workers)
 
         key_schedule, key_samples = run_key(seed, is_exact=True)
-        keys = _step_keys(key_schedule, key_samples[None], num_steps=num_steps)[0]
+        keys = step_keys(key_schedule, key_samples[None], num_steps=num_steps)[0]
         seen = jax.device_get(_roll_paths(keys, starts, coefficients, coins, algorithm=algorithm))
         parts = [_flat_points(_flat(tree, lead), lead) for tree, lead in ((seen.params, 3), (seen.info.views, 4))]
         points = np.concatenate(parts, axis=1)
         values, slopes = jax.device_get(_evaluate_paths(points, coefficients))
     return {
-        name: _trajectory(
+        name: laid_out(
             jax.tree.map(lambda leaf, o=o: leaf[o], seen), values[o], slopes[o], is_exact=True, num_layers=num_layers
         )
         for o, name in enumerate(objectives)
@@ -170,14 +170,14 @@ def sampled(
         if has_own_schedules:
             key_schedule = jax.random.split(key_schedule, num_seeds)
         params, data = _double(problem.init(key_params)), _double(problem.data)
-        keys = _step_keys(key_schedule, jax.random.split(key_samples, num_seeds), num_steps=num_steps)
+        keys = step_keys(key_schedule, jax.random.split(key_samples, num_seeds), num_steps=num_steps)
         seen = _roll_seeds(keys, params, data, algorithm=algorithm)
         parts = [
             jax.device_get(_evaluate_tree(_rows(tree, lead), data, objective=problem.objective))
             for tree, lead in ((seen.params, 2), (seen.info.views, 3))
         ]
         values, slopes = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        return _trajectory(jax.device_get(seen), values, slopes, is_exact=False)
+        return laid_out(jax.device_get(seen), values, slopes, is_exact=False)
 
 
 def run_key(seed: int = 0, *, is_exact: bool) -> Array:
@@ -194,16 +194,16 @@ def _keys(seed: int, *, is_exact: bool) -> Array:
     return jax.random.split(unrolled(jax.random.key(seed)), 2 if is_exact else 3)
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What is kept of each step."""
 
     params: PyTree
-    info: _Info
+    info: Info
     memories: PyTree
     local_params: PyTree
 
 
-class _Info(NamedTuple):
+class Info(NamedTuple):
     """What is measured of `base.Info`; what is not is not computed."""
 
     workers: Array
@@ -214,15 +214,15 @@ class _Info(NamedTuple):
     staleness: Array
 
 
-def _roll(keys: Array, params: PyTree, data: PyTree, coins: Array | None, *, algorithm: Algorithm) -> _Seen:
+def roll(keys: Array, params: PyTree, data: PyTree, coins: Array | None, *, algorithm: Algorithm) -> Seen:
     """One run. keys: key[T + 1, 2], the last for the start; coins, if any, [T, n], go with the data of their step."""
 
-    def advance(state: Any, inputs: tuple[Array, Array | None]) -> tuple[Any, _Seen]:
+    def advance(state: Any, inputs: tuple[Array, Array | None]) -> tuple[Any, Seen]:
         key, coin = inputs
         new_state, info = algorithm.step(key, state, data if coin is None else (data, coin))
-        measured = _Info(info.workers, info.views, info.grads, info.updates, info.weights, info.staleness)
+        measured = Info(info.workers, info.views, info.grads, info.updates, info.weights, info.staleness)
         kept = [getattr(state, name, ()) for name in ("memories", "local_params")]
-        return new_state, _Seen(algorithm.global_params(state), measured, *kept)
+        return new_state, Seen(algorithm.global_params(state), measured, *kept)
 
     state = algorithm.init(keys[-1, 0], params)
     state, seen = lax.scan(advance, state, (keys[:-1], coins))
@@ -231,27 +231,27 @@ def _roll(keys: Array, params: PyTree, data: PyTree, coins: Array | None, *, alg
 
 
 @partial(jax.jit, static_argnames="algorithm", compiler_options=QUICKLY)
-def _roll_paths(keys: Array, starts: PyTree, data: PyTree, coins: Array, *, algorithm: Algorithm) -> _Seen:
+def _roll_paths(keys: Array, starts: PyTree, data: PyTree, coins: Array, *, algorithm: Algorithm) -> Seen:
     """Every objective (axis 0) on every path (axis 1)."""
-    over_paths = jax.vmap(partial(_roll, algorithm=algorithm), (None, None, None, 0))
+    over_paths = jax.vmap(partial(roll, algorithm=algorithm), (None, None, None, 0))
     return jax.vmap(over_paths, (None, 0, 0, None))(keys, starts, data, coins)
 
 
 @partial(jax.jit, static_argnames="algorithm", compiler_options=QUICKLY)
-def _roll_seeds(keys: Array, params: PyTree, data: PyTree, *, algorithm: Algorithm) -> _Seen:
+def _roll_seeds(keys: Array, params: PyTree, data: PyTree, *, algorithm: Algorithm) -> Seen:
     """Every seed of the samples (axis 0)."""
-    return jax.vmap(partial(_roll, algorithm=algorithm), (0, None, None, None))(keys, params, data, None)
+    return jax.vmap(partial(roll, algorithm=algorithm), (0, None, None, None))(keys, params, data, None)
 
 
 @partial(jax.jit, static_argnames="num_steps")
-def _step_keys(key_schedule: Array, keys_samples: Array, *, num_steps: int) -> Array:
+def step_keys(key_schedule: Array, keys_samples: Array, *, num_steps: int) -> Array:
     """key[S, T + 1, 2]: the pair of each step as `run` makes it; apart from the runs, so that it compiles once."""
     pairs = jnp.stack([jnp.broadcast_to(key_schedule, keys_samples.shape), keys_samples], axis=1)
     over_steps = jax.vmap(base.step_key, (None, 0))
     return jax.vmap(over_steps, (0, None))(pairs, jnp.arange(num_steps + 1, dtype=jnp.int32))
 
 
-def _all_coins(num_steps: int, coins_per_step: int, num_workers: int) -> Array:
+def all_coins(num_steps: int, coins_per_step: int, num_workers: int) -> Array:
     """float64[2^(T c), T, n] in {-1, +1}, the first step's slowest; one coin serves all workers if c = 1."""
     num_tosses = num_steps * coins_per_step
     paths = np.arange(2**num_tosses)
@@ -305,9 +305,7 @@ def _flat(tree: PyTree, lead: int) -> np.ndarray:
     return np.concatenate([leaf.reshape(*leaf.shape[:lead], -1) for leaf in leaves], axis=-1)
 
 
-def _trajectory(
-    seen: _Seen, values: np.ndarray, slopes: np.ndarray, *, is_exact: bool, num_layers: int = 1
-) -> Trajectory:
+def laid_out(seen: Seen, values: np.ndarray, slopes: np.ndarray, *, is_exact: bool, num_layers: int = 1) -> Trajectory:
     """The record; `values` [N] and `slopes` [N, d] are those at all x_t, then at all views."""
     params, views = _flat(seen.params, 2), _flat(seen.info.views, 3)
     grads = _flat(seen.info.grads, 3)

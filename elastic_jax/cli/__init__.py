@@ -1,4 +1,4 @@
-"""The command line: `elastic-jax list | train | prove | reproduce | data | bench`.
+"""The command line: `elastic-jax list | train | prove | tighten | reproduce | data | bench`.
 
 One file a command. Each is a frozen dataclass of its flags with `execute()`, which prints what people read and returns
 what `--json FILE` writes.
@@ -21,12 +21,14 @@ from elastic_jax.cli.data import Data
 from elastic_jax.cli.list import List
 from elastic_jax.cli.prove import Prove
 from elastic_jax.cli.reproduce import Reproduce
+from elastic_jax.cli.tighten import Tighten
 from elastic_jax.cli.train import Train
 
 Command = (
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Prove, tyro.conf.subcommand("prove")]
+    | Annotated[Tighten, tyro.conf.subcommand("tighten")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]

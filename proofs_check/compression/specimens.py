@@ -49,6 +49,38 @@ def stacked_messages() -> np.ndarray:
     return rows / np.abs(rows).max(axis=1, keepdims=True)
 
 
+def shrinking(lost: float) -> Compressor:
+    """C(w) = (1 - √γ) w, with γ = `lost` in (0, 1): it loses as much of every message as a contraction may."""
+    return Compressor(
+        encode=partial(_encode_shrunk, factor=1 - lost**0.5),
+        decode=_decode_as_is,
+        bits=_bits_of_all,
+        contraction_factor=partial(_given_factor, factor=1 - lost),
+        variance_factor=partial(_given_factor, factor=None),
+        is_pathwise=True,
+        is_shrinking=True,
+    )
+
+
+def _encode_shrunk(key: jax.Array, message: PyTree, *, factor: float) -> PyTree:
+    del key
+    return jax.tree.map(lambda leaf: factor * leaf, message)
+
+
+def _decode_as_is(key: jax.Array, code: PyTree, reference: PyTree) -> PyTree:
+    del key, reference
+    return code
+
+
+def _bits_of_all(message: PyTree) -> int:
+    return sum(8 * leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(message))
+
+
+def _given_factor(message: PyTree, *, factor: float | None) -> float | None:
+    del message
+    return factor
+
+
 NUM_MILD = 4
 """How many of `messages`, the first, are rounded either way often enough for means over draws to be Gaussian."""
 

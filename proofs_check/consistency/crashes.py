@@ -21,7 +21,7 @@ Source
 
 from __future__ import annotations
 
-from proofs_check import cases, missing_messages, record
+from proofs_check import cases, missing_messages, record, tightness
 from proofs_check.consistency.lost_messages import judge
 from proofs_check.record import Check
 
@@ -57,7 +57,11 @@ def check(
             is_meant=meant,
         )
     ]
-    return [one for case in [*exact, *sampled] for one in judge(case, ID, missing_messages.most(case.algorithm))]
+    return [
+        one
+        for case in [*exact, *tightness.hardest(meant), *sampled]
+        for one in judge(case, ID, missing_messages.most(case.algorithm))
+    ]
 
 
 def control() -> list[Check]:

@@ -29,7 +29,7 @@ from functools import partial
 import numpy as np
 
 from elastic_jax import compressors
-from proofs_check import cases, hypotheses, record, statistics, trajectory
+from proofs_check import cases, hypotheses, record, statistics, tightness, trajectory
 from proofs_check.cases import Case
 from proofs_check.identities.unsent_memory import has_error_feedback
 from proofs_check.record import Check
@@ -59,6 +59,7 @@ def check(
         max_tosses=max_tosses,
         is_meant=has_error_feedback,
     )
+    hardest = tightness.hardest(has_error_feedback)
     sampled = cases.sampled(
         ("nonconvex_logistic",),
         step_size=step_size,
@@ -67,7 +68,7 @@ def check(
         is_default=False,
         is_meant=has_error_feedback,
     )
-    return [one for found in (exact, sampled) for case in found for one in _judge(case, _lost(case))]
+    return [one for found in (exact, hardest, sampled) for case in found for one in _judge(case, _lost(case))]
 
 
 def control() -> list[Check]:

@@ -19,7 +19,7 @@ Source
 
 from __future__ import annotations
 
-from proofs_check import cases, missing_messages, record
+from proofs_check import cases, missing_messages, record, tightness
 from proofs_check.consistency import lost_messages
 from proofs_check.consistency.late_messages import are_late_and_lost
 from proofs_check.record import Check
@@ -47,6 +47,7 @@ def check(
     """
     names = ("linear", "quadratic")
     exact = cases.exact(names, step_size=step_size, max_tosses=max_tosses, is_meant=are_late_and_lost)
+    hardest = tightness.hardest(are_late_and_lost)
     sampled = cases.sampled(
         ("nonconvex_logistic",),
         step_size=step_size,
@@ -57,7 +58,7 @@ def check(
     )
     return [
         one
-        for found in (exact, sampled)
+        for found in (exact, hardest, sampled)
         for case in found
         for one in lost_messages.judge(case, ID, missing_messages.most(case.algorithm))
     ]

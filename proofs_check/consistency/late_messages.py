@@ -23,7 +23,7 @@ Source
 from __future__ import annotations
 
 from elastic_jax.base import Algorithm
-from proofs_check import cases, missing_messages, planted, record
+from proofs_check import cases, missing_messages, planted, record, tightness
 from proofs_check.cases import Case
 from proofs_check.consistency import lost_messages
 from proofs_check.record import Check
@@ -48,10 +48,11 @@ def check(
     """
     names = ("linear", "quadratic")
     exact = cases.exact(names, step_size=step_size, max_tosses=max_tosses, is_meant=are_late_alone)
+    hardest = tightness.hardest(are_late_alone)
     sampled = cases.sampled(
         ("nonconvex_logistic",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps, is_meant=are_late_alone
     )
-    return [one for found in (exact, sampled) for case in found for one in _judge(case)]
+    return [one for found in (exact, hardest, sampled) for case in found for one in _judge(case)]
 
 
 def control() -> list[Check]:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from proofs_check import cases, hypotheses, missing_messages, record, statistics, trajectory
+from proofs_check import cases, hypotheses, missing_messages, record, statistics, tightness, trajectory
 from proofs_check.cases import Case
 from proofs_check.identities.pending_messages import loses_for_ever
 from proofs_check.record import Check
@@ -52,6 +52,7 @@ def check(
     """
     meant = missing_messages.can_drop
     exact = cases.exact(("linear", "quadratic"), step_size=step_size, max_tosses=max_tosses, is_meant=meant)
+    hardest = tightness.hardest(meant)
     sampled = cases.sampled(
         ("nonconvex_logistic",),
         step_size=step_size,
@@ -62,7 +63,7 @@ def check(
     )
     return [
         one
-        for found in (exact, sampled)
+        for found in (exact, hardest, sampled)
         for case in found
         for one in judge(case, ID, missing_messages.most(case.algorithm))
     ]

@@ -26,7 +26,7 @@ from __future__ import annotations
 from functools import partial
 
 from elastic_jax.base import Algorithm
-from proofs_check import cases, hypotheses, record, statistics, trajectory
+from proofs_check import cases, hypotheses, record, statistics, tightness, trajectory
 from proofs_check.cases import Case
 from proofs_check.record import Check
 from proofs_check.statistics import Comparison
@@ -51,10 +51,11 @@ def check(
     """
     names = ("linear", "rational", "quadratic")
     exact = cases.exact(names, step_size=step_size, max_tosses=max_tosses, is_meant=goes_on_without)
+    hardest = tightness.hardest(goes_on_without)
     sampled = cases.sampled(
         ("nonconvex_logistic",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps, is_meant=goes_on_without
     )
-    return [one for found in (exact, sampled) for case in found for one in _judge(case, 1.0)]
+    return [one for found in (exact, hardest, sampled) for case in found for one in _judge(case, 1.0)]
 
 
 def control() -> list[Check]:

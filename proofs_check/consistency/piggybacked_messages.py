@@ -31,7 +31,7 @@ import numpy as np
 from jax import Array
 
 from elastic_jax.base import Algorithm, Constants, Params, Problem, PyTree
-from proofs_check import cases, hypotheses, record, statistics, trajectory
+from proofs_check import cases, hypotheses, record, settings, statistics, trajectory
 from proofs_check.cases import Case
 from proofs_check.identities.pending_messages import has_pending
 from proofs_check.record import Check
@@ -76,7 +76,7 @@ def _runs(step_size: float, num_seeds: int, num_steps: int, num_workers: int) ->
     same = _problem(num_workers)
     library = cases.sampled_problem("nonconvex_logistic")
     for name, problem in {"equal gradients": same, "nonconvex_logistic": library}.items():
-        for setting in cases.settings():
+        for setting in settings.every():
             with jax.enable_x64(True):
                 algorithm = setting.build(
                     problem.oracle, num_workers=problem.num_workers, step_size=step_size, **setting.arguments

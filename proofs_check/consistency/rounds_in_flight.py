@@ -22,7 +22,7 @@ from __future__ import annotations
 from functools import partial
 
 from elastic_jax.base import Algorithm
-from proofs_check import cases, hypotheses, planted, record, statistics, trajectory
+from proofs_check import cases, hypotheses, planted, record, statistics, tightness, trajectory
 from proofs_check.cases import Case
 from proofs_check.identities.missing_gradients import reads_are_stale
 from proofs_check.record import Check
@@ -48,6 +48,7 @@ def check(
     """
     names = ("linear", "rational", "quadratic")
     exact = cases.exact(names, step_size=step_size, max_tosses=max_tosses, is_meant=has_rounds_in_flight)
+    hardest = tightness.hardest(has_rounds_in_flight)
     sampled = cases.sampled(
         ("nonconvex_logistic",),
         step_size=step_size,
@@ -55,7 +56,7 @@ def check(
         num_steps=num_steps,
         is_meant=has_rounds_in_flight,
     )
-    return [_judge(case) for found in (exact, sampled) for case in found]
+    return [_judge(case) for found in (exact, hardest, sampled) for case in found]
 
 
 def control() -> list[Check]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from proofs_check import cases, hypotheses, planted, record, statistics, trajectory
+from proofs_check import cases, hypotheses, planted, record, statistics, tightness, trajectory
 from proofs_check.cases import Case
 from proofs_check.identities.missing_gradients import reads_are_stale
 from proofs_check.record import Check
@@ -54,10 +54,11 @@ def check(
         max_tosses=max_tosses,
         is_meant=reads_are_stale,
     )
+    hardest = tightness.hardest(reads_are_stale)
     sampled = cases.sampled(
         ("nonconvex_logistic",), step_size=step_size, num_seeds=num_seeds, num_steps=num_steps, is_meant=reads_are_stale
     )
-    return [one for found in (exact, sampled) for case in found for one in _judge(case)]
+    return [one for found in (exact, hardest, sampled) for case in found for one in _judge(case)]
 
 
 def control() -> list[Check]:

@@ -26,7 +26,7 @@ from functools import partial
 
 import numpy as np
 
-from proofs_check import cases, hypotheses, planted, record, statistics, trajectory
+from proofs_check import cases, hypotheses, planted, record, statistics, tightness, trajectory
 from proofs_check.cases import Case
 from proofs_check.identities.unseen_writes import max_delay, writes_are_unseen
 from proofs_check.record import Check
@@ -53,6 +53,7 @@ def check(
     exact = cases.exact(
         ("linear", "rational", "quadratic"), step_size=step_size, max_tosses=max_tosses, is_meant=writes_are_unseen
     )
+    hardest = tightness.hardest(writes_are_unseen)
     sampled = cases.sampled(
         ("nonconvex_logistic",),
         step_size=step_size,
@@ -60,7 +61,7 @@ def check(
         num_steps=num_steps,
         is_meant=writes_are_unseen,
     )
-    return [one for found in (exact, sampled) for case in found for one in _judge(case)]
+    return [one for found in (exact, hardest, sampled) for case in found for one in _judge(case)]
 
 
 def control() -> list[Check]:

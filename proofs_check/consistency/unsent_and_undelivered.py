@@ -22,7 +22,7 @@ from __future__ import annotations
 from functools import partial
 
 from elastic_jax import compressors
-from proofs_check import cases, hypotheses, missing_messages, record, statistics, trajectory
+from proofs_check import cases, hypotheses, missing_messages, record, statistics, tightness, trajectory
 from proofs_check.cases import Case
 from proofs_check.consistency.error_feedback import minkowski_constant
 from proofs_check.identities.unsent_and_undelivered import remembers_behind_channels
@@ -49,6 +49,7 @@ def check(
     """
     names, meant = ("linear", "rational", "quadratic"), remembers_behind_channels
     exact = cases.exact(names, step_size=step_size, max_tosses=max_tosses, is_meant=meant)
+    hardest = tightness.hardest(meant)
     sampled = cases.sampled(
         ("nonconvex_logistic",),
         step_size=step_size,
@@ -57,7 +58,7 @@ def check(
         is_default=False,
         is_meant=meant,
     )
-    return [one for found in (exact, sampled) for case in found for one in _judge(case, 1.0)]
+    return [one for found in (exact, hardest, sampled) for case in found for one in _judge(case, 1.0)]
 
 
 def control() -> list[Check]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from functools import partial
 
 from elastic_jax import compressors
-from proofs_check import cases, hypotheses, record, statistics, trajectory
+from proofs_check import cases, hypotheses, record, statistics, tightness, trajectory
 from proofs_check.cases import Case
 from proofs_check.consistency.error_feedback import minkowski_constant
 from proofs_check.identities.unseen_writes import max_delay
@@ -43,7 +43,7 @@ def check(*, step_size: float = cases.STEP_SIZE, max_tosses: int = cases.MAX_TOS
     found = cases.exact(
         ("linear", "rational", "quadratic"), step_size=step_size, max_tosses=max_tosses, is_meant=has_both
     )
-    return [_judge(case, _lost(case)) for case in found]
+    return [_judge(case, _lost(case)) for case in (*found, *tightness.hardest(has_both))]
 
 
 def control() -> list[Check]:

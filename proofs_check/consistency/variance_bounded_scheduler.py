@@ -25,7 +25,7 @@ from __future__ import annotations
 from functools import partial
 
 from elastic_jax.base import Algorithm
-from proofs_check import cases, hypotheses, record, statistics
+from proofs_check import cases, hypotheses, record, statistics, tightness
 from proofs_check.cases import Case
 from proofs_check.record import Check
 from proofs_check.statistics import Comparison
@@ -50,6 +50,7 @@ def check(
     """
     names = ("isotropic", "rational", "quadratic")
     exact = cases.exact(names, step_size=step_size, max_tosses=max_tosses, is_meant=goes_on_with_stand_ins)
+    hardest = tightness.hardest(goes_on_with_stand_ins)
     sampled = cases.sampled(
         ("nonconvex_logistic",),
         step_size=step_size,
@@ -58,7 +59,7 @@ def check(
         is_default=False,
         is_meant=goes_on_with_stand_ins,
     )
-    return [one for found in (exact, sampled) for case in found for one in _judge(case, 1.0)]
+    return [one for found in (exact, hardest, sampled) for case in found for one in _judge(case, 1.0)]
 
 
 def control() -> list[Check]:

@@ -11,7 +11,7 @@ import pytest
 
 import proofs_check
 from elastic_jax import algorithms
-from proofs_check import cases, lacks, planted, two_samples
+from proofs_check import cases, lacks, planted, settings, two_samples
 from proofs_check.identities import conserved_mass
 from proofs_check.trajectory import Trajectory
 
@@ -33,7 +33,7 @@ def test_reasons_are_fields_of_the_state_that_hold_parameters():
     algorithm = planted.dropping_sgd(two_samples.oracle, num_workers=2, step_size=0.1)
     assert lacks.of(algorithm) == frozenset()
     assert lacks.of(algorithm._replace(init=_start)) == {"anchor"}
-    found = {lacks.of(cases._built(setting.name, cases.STEP_SIZE)) for setting in cases.settings()}
+    found = {lacks.of(cases._built(setting.name, cases.STEP_SIZE)) for setting in settings.every()}
     assert {frozenset(), frozenset({lacks.LATE}), frozenset({lacks.UNSENT}), frozenset({lacks.UNMIXED})} <= found
 
 
