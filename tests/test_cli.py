@@ -130,6 +130,24 @@ def test_an_unknown_experiment_or_statement_gets_the_closest_name(capsys):
     assert "EC:I2" in capsys.readouterr().err
 
 
+def test_tighten_saves_what_it_finds_and_runs_it_again(tmp_path, monkeypatch):
+    words = ("delayed_sgd", "constant", "--folder", str(tmp_path / "found"), "--json", str(tmp_path / "found.json"))
+    assert call("tighten", *words) == 0
+    [once] = json.loads((tmp_path / "found.json").read_text())["instances"]
+    assert (once["setting"], once["is_tight"]) == ("delayed_sgd (a constant delay)", True)
+    monkeypatch.setattr("proofs_check.tightness.search.best", None)
+    assert call("tighten", *words) == 0
+    [again] = json.loads((tmp_path / "found.json").read_text())["instances"]
+    assert again == once | {"ratio": pytest.approx(once["ratio"], rel=1e-9)}
+    monkeypatch.setattr("proofs_check.tightness.instances.replay", lambda found: 1.1)
+    assert call("tighten", *words) == 1
+
+
+def test_tighten_refuses_words_that_no_setting_has(capsys):
+    assert call("tighten", "telepathy") == 2
+    assert "settings = 'telepathy'" in capsys.readouterr().err
+
+
 def test_parts_are_read_from_text():
     texts = ["period=8", "delays=uniform(4)", "compressor=top_k(0.5, scope='model')", "error_feedback=True", "x=iid"]
     bound = by_name.assignments(texts, flag="--set")
