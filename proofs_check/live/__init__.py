@@ -6,11 +6,13 @@
     found = live.verdicts(checks, result.history[live.NAME][1])
 
 Nothing is stored but, for each check, the worst step so far: each compares two sides within one step, from x_t,
-x_{t+1}, both states, what the step says of itself and its key. So they cost a few passes over the state, less than
-one more gradient: on the CNN with CIFAR-10, n = 8 workers of 32 images, `asynchronous_sgd`, the processor time of a
-step grew from 86 to 105 ms (medians of 12 interleaved chunks of one process on two busy cores; 1.22 times, by the wall
-clock 1.30, of the fastest chunks 1.16), that of compilation from 18 to 22 s. Which apply is read off the state and off what the variant declares; what does not is told with the reason. The
-statements that need many runs, or ∇f on all data at every view, are those of `elastic-jax prove`.
+x_{t+1}, both states, what the step says of itself and its key. Which apply is read off the state and off what the
+variant declares; what does not is told with the reason. The statements that need many runs, or ∇f on all data at every
+view, are those of `elastic-jax prove`.
+
+Cost: a few passes over the state, less than one more gradient. On the CNN with CIFAR-10, 8 workers of 32 images,
+`asynchronous_sgd`, the processor time of a step grew from 86 to 105 ms, 1.22 times (medians of 12 interleaved chunks of
+one process on two busy cores; wall clock 1.30 times, of the fastest chunks 1.16), that of compilation from 18 to 22 s.
 """
 
 from __future__ import annotations
