@@ -328,7 +328,7 @@ def plot(found: list[Row], config: Config, costs: layers.Costs, path: Path) -> N
     """Time against β; layers awaited; loss against β; loss against time."""
     control = next(row for row in found if row.share == 1)
     with figures.paper():
-        figure, axes = figures.panels(1, 4, height=2.5)
+        figure, axes = figures.panels(1, 4, height=2.3, width_ratios=(1, 1, 1, 1.3))
         draw_times(axes[0, 0], found, config, costs)
         for number, kind in enumerate(KINDS):
             own = sorted((row for row in found if row.kind == kind or row.share == 1), key=lambda row: row.share)
@@ -340,9 +340,13 @@ def plot(found: list[Row], config: Config, costs: layers.Costs, path: Path) -> N
             figures.draw(axes[0, 1], shares, awaited, **look, label=kind)
             figures.draw(axes[0, 2], shares, bands.of_mean(np.stack([row.loss for row in own], 1)), **look)
         axes[0, 1].set(title="layers awaited (%)", xlabel="β")
-        axes[0, 1].legend()
-        axes[0, 2].set(title="training loss, last quarter", xlabel="β")
+        axes[0, 2].set(title="loss, last quarter", xlabel="β")
         draw_race(axes[0, 3], found, control, config, costs)
+        named: dict[str, Any] = {}
+        for axis in axes.flat:
+            handles, labels = axis.get_legend_handles_labels()
+            named |= dict(zip(labels, handles, strict=True))
+        figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=len(named))
         figures.save(figure, path)
 
 
@@ -352,15 +356,12 @@ def draw_times(axis: Axes, found: list[Row], config: Config, costs: layers.Costs
     for number, ratio in enumerate(config.ratios):
         color, model = figures.COLORS[2 + number], seconds(costs, ratio)
         band = bands.of_mean(np.stack([row.times[:, number] for row in own], 1))
-        figures.draw(
-            axis, np.array([row.share for row in own]), band, color=color, marker="o", label=f"elastic, ρ = {ratio:g}"
-        )
+        figures.draw(axis, np.array([row.share for row in own]), band, color=color, marker="o", label=f"ρ = {ratio:g}")
         axis.axhline(layered_time.plain(model), color=color, linestyle="--", linewidth=0.8)
         axis.axhline(layered_time.cross_barrier(model), color=color, linestyle=":", linewidth=0.8)
     axis.plot([], [], color="black", linestyle="--", linewidth=0.8, label="plain")
     axis.plot([], [], color="black", linestyle=":", linewidth=0.8, label="cross-barrier")
-    axis.set(title="time of an iteration / computing", xlabel="β", ylim=(0.9, None))
-    axis.legend()
+    axis.set(title="time / computing of a step", xlabel="β", ylim=(0.9, None))
 
 
 def draw_race(axis: Axes, found: list[Row], control: Row, config: Config, costs: layers.Costs) -> None:
@@ -368,14 +369,14 @@ def draw_race(axis: Axes, found: list[Row], control: Row, config: Config, costs:
     model = seconds(costs, config.ratios[-1])
     half = min((row for row in found if row.kind == KINDS[0] and row.share < 1), key=lambda row: abs(row.share - 0.5))
     steps = (np.arange(control.losses.shape[1]) + 0.5) * (config.num_steps // config.num_points)
-    for number, (label, row, unit) in enumerate(
-        (
-            ("plain", control, layered_time.plain(model)),
-            ("cross-barrier", control, layered_time.cross_barrier(model)),
-            (f"norm-bounded, β = {half.share:g}", half, float(half.times[:, -1].mean())),
-        )
+    color = figures.COLORS[2 + len(config.ratios) - 1]
+    for style, row, unit in (
+        ("--", control, layered_time.plain(model)),
+        (":", control, layered_time.cross_barrier(model)),
+        ("-", half, float(half.times[:, -1].mean())),
     ):
-        color = (figures.GREY, figures.COLORS[4], figures.COLORS[0])[number]
-        figures.draw(axis, steps * unit, bands.of_mean(row.losses), color=color, label=label)
-    axis.set(title=f"training loss against time, ρ = {config.ratios[-1]:g}", xlabel="time / computing of one step")
-    axis.legend()
+        band = bands.of_mean(row.losses)
+        axis.plot(steps * unit, band.middle, style, color=color)
+        axis.fill_between(steps * unit, band.low, band.high, color=color, alpha=0.1, linewidth=0)
+    title = f"loss, ρ = {config.ratios[-1]:g}; solid: β = {half.share:g}"
+    axis.set(title=title, xlabel="time / computing of a step")

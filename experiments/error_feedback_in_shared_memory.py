@@ -351,7 +351,7 @@ def plot(found: Mapping[Setting, Row], config: Config, path: Path) -> None:
                 )
         axes[0, -1].axhline(0.0, color="black", linewidth=0.6)
         axes[0, -1].set(title="advantage of memory", xlabel="τ", ylabel="loss without − with")
-        axes[1, -1].set(title="B: with memory, without (dotted)", xlabel="τ", yscale="log")
+        axes[1, -1].set(title="B; dotted: without memory", xlabel="τ", yscale="log")
         for axis in (*axes[0], axes[1, -1]):
             axis.set_xticks(positions, ["sync.", *(str(delay) for delay in config.delays)])
         axes[0, 0].set_ylabel("training loss, last quarter")
@@ -376,7 +376,9 @@ def draw_searches(axis: Axes, found: Mapping[Setting, Row], config: Config, frac
             axis.plot(
                 row.step_sizes, row.costs, style, color=look["color"], marker=look["marker"], label=label, linewidth=0.8
             )
+    sizes = {float(size) for row in found.values() if row.setting.fraction == fraction for size in row.step_sizes}
     axis.set(xlabel="α of a single step", xscale="log")
+    figures.plain_ticks(axis, sorted(sizes)[::2])
 
 
 def stacked_bands(columns: list[np.ndarray]) -> Band:
