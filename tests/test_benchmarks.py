@@ -1,14 +1,16 @@
 """The benchmark compares like with like, and writes the documented record."""
 
 import json
+import time
 
 import jax
 import numpy as np
 import optax
 import pytest
 
-from elastic_jax import cli
-from elastic_jax.benchmarks import ideal, workloads
+from elastic_jax import algorithms, cli
+from elastic_jax.benchmarks import ideal, relaxed, timing, workloads
+from elastic_jax.problems import quadratic
 
 
 def test_the_hand_written_loop_takes_the_steps_it_says():
@@ -28,13 +30,24 @@ def test_the_record_of_a_small_benchmark(tmp_path):
     file = tmp_path / "bench.json"
     argv = ["bench", "--workloads", "quadratic d=100", "--num-workers", "4", "--num-devices", "1", "--rounds", "1"]
     with pytest.raises(SystemExit):
-        cli.main([*argv, "--no-rates", "--json", str(file), "--markdown", str(tmp_path / "bench.md")])
+        cli.main([*argv, "--no-rates", "--no-relaxed", "--json", str(file), "--markdown", str(tmp_path / "bench.md")])
     row, larger = json.loads(file.read_text())["rows"]
     assert larger["problem"] == "quadratic d=10000"
-    documented = (
-        "algorithm problem num_workers device num_devices step_ms ideal_ms ratio compile_s state_bytes formula_bytes"
-    )
+    documented = "algorithm problem num_workers device num_devices step_ms ideal_ms ratio num_active compile_s state_bytes formula_bytes"
     assert set(documented.split()) <= set(row)
     assert row["state_bytes"] == row["formula_bytes"] == 4 + 4 * 100 * 8
     assert row["ratio"] == pytest.approx(row["step_ms"] / row["ideal_ms"])
     assert "Commit" in (tmp_path / "bench.md").read_text()
+
+
+def test_every_relaxation_that_is_timed_can_be_built():
+    """Each builds on the problem that it is timed on."""
+    problem = quadratic.build(num_workers=8)
+    for variant, parts in relaxed.RELAXED.values():
+        algorithms.variant(variant).build(problem.oracle, num_workers=8, step_size=0.1, **parts)
+
+
+def test_medians_are_of_whole_rounds():
+    """The second function sleeps, the first does not."""
+    quick, slow = timing.medians([lambda: None, lambda: time.sleep(0.02)], 3, calls=2)
+    assert quick < 0.04 <= slow

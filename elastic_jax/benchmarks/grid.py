@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -31,25 +32,36 @@ class Row:
     step_ms: float
     ideal_ms: float
     ratio: float
+    num_active: int
     compile_s: float
     state_bytes: int
     formula_bytes: int
     limit: float | None
 
 
-def measure(algorithm: str, workload: str, num_workers: int, num_devices: int, *, num_rounds: int) -> Row:
+def measure(
+    algorithm: str,
+    workload: str,
+    num_workers: int,
+    num_devices: int,
+    *,
+    num_rounds: int,
+    parts: Mapping[str, Any] | None = None,
+) -> Row:
     """Times `num_rounds` rounds of the step and of the ideal loop, in turn.
 
     Args:
-        algorithm: name of a variant, built on its defaults.
+        algorithm: name of a variant.
         workload: a name in `WORKLOADS`.
         num_workers: n.
         num_devices: devices that the workers are spread over.
         num_rounds: rounds, >= 1.
+        parts: arguments of `build` of the variant's own; its defaults if None.
     """
     mesh = devices.make_mesh(num_devices) if num_devices > 1 else None
     work = WORKLOADS[workload](num_workers, mesh)
-    built = algorithms.variant(algorithm).build(work.problem.oracle, num_workers=num_workers, step_size=1e-3)
+    build, own = algorithms.variant(algorithm).build, parts or {}
+    built = build(work.problem.oracle, num_workers=num_workers, step_size=1e-3, **own)
     params = work.problem.init(jax.random.key(0))
     state, data, key = built.init(jax.random.key(1), params), work.problem.data, jax.random.key(2)
     state_bytes, formula_bytes = stacked.num_bytes(state), metrics.promised_state_bytes(built, params)
@@ -77,9 +89,9 @@ def measure(algorithm: str, workload: str, num_workers: int, num_devices: int, *
     lengths = [_calibrate(side) for side in sides]
     rounds = [[side(length) / length for side, length in zip(sides, lengths, strict=True)] for _ in range(num_rounds)]
     step, *hands = (median(column) for column in zip(*rounds, strict=True))
-    # an algorithm that uses k of its n workers in a step is compared with k hand-written steps
-    share = base.num_active(built, params, data) / num_workers
-    ideal = min(hands) * share
+    # an algorithm that uses k of its n workers in a step is compared with k hand-written steps, on at most k threads
+    num_active = base.num_active(built, params, data)
+    ideal = min(hands[:num_active]) * num_active / num_workers
     return Row(
         algorithm=algorithm,
         problem=workload,
@@ -89,6 +101,7 @@ def measure(algorithm: str, workload: str, num_workers: int, num_devices: int, *
         step_ms=step * 1e3,
         ideal_ms=ideal * 1e3,
         ratio=step / ideal,
+        num_active=num_active,
         compile_s=compile_s,
         state_bytes=state_bytes,
         formula_bytes=formula_bytes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -13,8 +12,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from elastic_jax import base, convolutions, delays, oracles, run, stacked
-from elastic_jax.algorithms import delayed_sgd, local_sgd
+from elastic_jax.algorithms import asynchronous_sgd, delayed_sgd, local_sgd
+from elastic_jax.benchmarks import relaxed, timing
 from elastic_jax.problems import quadratic
+from proofs_check import live
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,14 @@ def all_rates(num_rounds: int) -> list[Rate]:
         _at_most("convolution gradient in a loop / outside", _convolution_ratio(num_rounds), "ratio", 1.5),
         _at_most("worker mean / matrix-vector product, n=8, d=10⁶", _mean_ratio(num_rounds), "ratio", 1.2),
         _at_most("delayed SGD at d=10⁶, ring of τ=64 / of τ=16", _ring_ratio(num_rounds), "ratio", 1.3),
+        *(_selection(fraction, num_rounds) for fraction in (0.001, 0.01, 0.1)),
+        _at_most("checks at every step, 200 seeds, 1000 steps, d=50, n=8", _seconds_of_checks(num_rounds), "s", 20),
     ]
+
+
+def _selection(fraction: float, num_rounds: int) -> Rate:
+    name = f"top {fraction:.1%} of 8 x 10⁶ / the best bare selection"
+    return _at_most(name, relaxed.selection_ratio(fraction, num_rounds), "ratio", 1.3)
 
 
 def _at_least(name: str, value: float, unit: str, limit: float) -> Rate:
@@ -118,13 +126,27 @@ def _pull(params: Array, batch: Array) -> Array:
 
 def _ratio(first: Callable[[], Any], second: Callable[[], Any], num_rounds: int, calls: int = 3) -> float:
     """Median seconds of `first` over those of `second`, called in turn."""
+    ours, other = timing.medians([first, second], num_rounds, calls=calls)
+    return ours / other
 
-    def seconds(function: Callable[[], Any]) -> float:
-        start = time.perf_counter()
-        for _ in range(calls):
-            jax.block_until_ready(function())
-        return time.perf_counter() - start
 
-    seconds(first), seconds(second)
-    pairs = [(seconds(first), seconds(second)) for _ in range(num_rounds)]
-    return median(pair[0] for pair in pairs) / median(pair[1] for pair in pairs)
+def _seconds_of_checks(num_rounds: int) -> float:
+    """1,000 steps of 200 runs of asynchronous SGD with every check in every step, d = 50 and n = 8, once compiled."""
+    problem = quadratic.build(num_workers=8, dim=50, noise=1.0)
+    algorithm = asynchronous_sgd.build(problem.oracle, num_workers=8, step_size=0.05, delays=delays.uniform(4))
+    params = problem.init(jax.random.key(0))
+    measured = {live.NAME: live.metric(live.checks(algorithm, params, problem), 1000)}
+
+    def seconds(seed: int) -> float:
+        return run.run(
+            algorithm,
+            params,
+            problem.data,
+            num_steps=1000,
+            key=jax.random.key(seed),
+            seeds=200,
+            metrics=measured,
+            progress=False,
+        ).seconds
+
+    return median(seconds(seed) for seed in range(num_rounds))

@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from elastic_jax import algorithms, arguments, devices, provenance
-from elastic_jax.benchmarks import grid, rates, workloads
+from elastic_jax.benchmarks import grid, rates, relaxed, workloads
 from elastic_jax.console import page
 
 
@@ -31,13 +31,15 @@ class Bench:
     """Devices the workers are spread over; default 1 and 2 on a CPU (virtual ones), else 1 and all there are."""
     rounds: int = 5
     """Timed rounds of each side; medians are of these."""
+    relaxed: bool = True
+    """Time each relaxation with its parts on the CNN, n = 8, too."""
     rates: bool = True
     """Time the single mechanisms, too."""
     markdown: Path | None = None
     """Write the tables to this file, with machine and commit."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Write {"rows": [{algorithm, problem, num_workers, device, num_devices, step_ms, ideal_ms, ratio, compile_s,
-    state_bytes, formula_bytes, limit}], "rates": [...], machine, commit, versions} to this file."""
+    """Write {"rows": [{algorithm, problem, num_workers, device, num_devices, step_ms, ideal_ms, ratio, num_active,
+    compile_s, state_bytes, formula_bytes, limit}], "rates": [...], machine, commit, versions} to this file."""
 
     def execute(self) -> tuple[dict[str, Any], int]:
         """Prints the tables; the record, and status 1 where a promise is missed."""
@@ -61,6 +63,8 @@ class Bench:
         console = page()
         measured_rates = rates.all_rates(rounds) if self.rates else []
         rows = [grid.measure(*case, num_rounds=rounds) for case in track(cases, "timing", console=console)]
+        labels = [(label, count) for label in relaxed.RELAXED for count in counts] if self.relaxed else []
+        rows += [relaxed.measure(*one, num_rounds=rounds) for one in track(labels, "relaxations", console=console)]
         for table in (_grid_table(rows), _rates_table(measured_rates)):
             console.print(table)
         if self.markdown is not None:

@@ -21,14 +21,19 @@ def largest(magnitudes: Array, k: int) -> Array:
     """
     d = magnitudes.size
     if d <= LARGE or k <= d // 100:
-        # both outputs of top_k are used: with the values alone XLA compiles a full sort
-        _, indices = lax.top_k(magnitudes, k)
-        return jnp.zeros(d, bool).at[indices].set(True)
-    return _largest_by_digits(magnitudes, k)
+        return by_indices(magnitudes, k)
+    return by_digits(magnitudes, k)
 
 
-def _largest_by_digits(magnitudes: Array, k: int) -> Array:
-    """The same by radix selection: the k-th largest bit pattern, digit by digit, then the first of its ties."""
+def by_indices(magnitudes: Array, k: int) -> Array:
+    """`largest` by XLA's selection."""
+    # both outputs of top_k are used: with the values alone XLA compiles a full sort
+    _, indices = lax.top_k(magnitudes, k)
+    return jnp.zeros(magnitudes.size, bool).at[indices].set(True)
+
+
+def by_digits(magnitudes: Array, k: int) -> Array:
+    """`largest` by radix selection: the k-th largest bit pattern, digit by digit, then the first of its ties."""
     unsigned = jnp.dtype(f"uint{8 * magnitudes.dtype.itemsize}")
     bits = lax.bitcast_convert_type(magnitudes, unsigned)
     width = 8 * unsigned.itemsize

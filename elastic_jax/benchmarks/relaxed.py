@@ -1,0 +1,85 @@
+"""What a relaxation costs: each variant with its parts on one model, beside the same ideal loop.
+
+Delays, drops, crashes, barriers and reads may make a step dearer by a fifth. A compressor may add its own selection,
+which is timed alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from elastic_jax import barriers, compressors, crashes, delays, drops, reads
+from elastic_jax.benchmarks import grid, timing, workloads
+from elastic_jax.compressors import Compressor, selection
+
+WORKLOAD = "cnn 16-32-64"
+NUM_WORKERS = 8
+LIMIT = 1.2
+
+_TOP_K = compressors.top_k(0.01)
+_MEMORY: Mapping[str, Any] = {"compressor": _TOP_K, "error_feedback": True}
+
+RELAXED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "crashes": ("crash_sgd", {"crashes": crashes.worst(3)}),
+    "crashes, stand-ins": ("crash_sgd", {"crashes": crashes.worst(3), "substitute": True}),
+    "drops sent again": ("lossy_sgd", {"drops": drops.random(0.2), "piggyback": True}),
+    "drops for ever, a budget": ("lossy_sgd", {"drops": drops.random(0.2), "piggyback": False, "max_missing": 8}),
+    "a barrier for half": ("elastic_scheduling_sgd", {"barrier": barriers.number(0.5)}),
+    "a barrier by norms, over layers": ("elastic_scheduling_sgd", {"barrier": barriers.own_norm_sum(0.5)}),
+    "messages late": ("asynchronous_sgd", {"delays": delays.uniform(4)}),
+    "messages late, stand-ins": ("asynchronous_sgd", {"delays": delays.uniform(4), "substitute": True}),
+    "messages late, top 1 %": ("asynchronous_sgd", {"delays": delays.uniform(4), "fifo": True, **_MEMORY}),
+    "whole views late": ("delayed_sgd", {"delays": delays.uniform(4)}),
+    "arrival order": ("parameter_server_sgd", {}),
+    "inconsistent reads": ("shared_memory_sgd", {"reads": reads.masks(8, 0.5)}),
+    "inconsistent reads, top 1 %": ("shared_memory_sgd", {"reads": reads.masks(8, 0.5), **_MEMORY}),
+    "top 1 %, memory": ("synchronous_sgd", _MEMORY),
+}
+"""{what is relaxed: (variant, arguments of its own)}."""
+
+
+def measure(label: str, num_devices: int, *, num_rounds: int) -> grid.Row:
+    """The row of one of `RELAXED`.
+
+    Args:
+        label: in `RELAXED`.
+        num_devices: devices that the workers are spread over.
+        num_rounds: rounds, >= 1.
+    """
+    variant, parts = RELAXED[label]
+    row = grid.measure(variant, WORKLOAD, NUM_WORKERS, num_devices, num_rounds=num_rounds, parts=parts)
+    compressor = parts.get("compressor")
+    selection_ms = 0.0 if compressor is None else 1e3 * selection_seconds(compressor, row.num_active, num_rounds)
+    limit = None if jax.default_backend() != "cpu" else LIMIT + selection_ms / row.ideal_ms
+    return dataclasses.replace(row, algorithm=f"{variant} ({label})", limit=limit)
+
+
+def selection_seconds(compressor: Compressor, num_messages: int, num_rounds: int) -> float:
+    """Median seconds in which messages in the shape of the model are compressed."""
+    params = workloads.WORKLOADS[WORKLOAD](1, None).problem.init(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(1), num_messages)
+    messages = jax.tree.map(lambda leaf: jax.random.normal(keys[0], (num_messages, *leaf.shape), leaf.dtype), params)
+    compress = jax.jit(partial(compressors.compress_rows, compressor))
+    return timing.medians([lambda: compress(keys, messages)], num_rounds)[0]
+
+
+def selection_ratio(fraction: float, num_rounds: int, *, num_messages: int = 8, dim: int = 1_000_000) -> float:
+    """Top-k of stacked messages beside the faster of the two exact selections, bare and one message after the other."""
+    messages = jax.random.normal(jax.random.key(0), (num_messages, dim))
+    keys, k = jax.random.split(jax.random.key(1), num_messages), round(fraction * dim)
+
+    def bare(select: Callable[[Array, int], Array]) -> Callable[[], Array]:
+        chosen = jax.jit(lambda rows: lax.map(lambda row: jnp.where(select(jnp.abs(row), k), row, 0), rows))
+        return lambda: chosen(messages)
+
+    ours = jax.jit(partial(compressors.compress_rows, compressors.top_k(fraction)))
+    sides = [lambda: ours(keys, messages), bare(selection.by_indices), bare(selection.by_digits)]
+    first, *others = timing.medians(sides, num_rounds)
+    return first / min(others)
