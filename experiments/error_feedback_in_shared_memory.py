@@ -15,7 +15,6 @@ parameters that stand in the memory at the end, without what processes hold back
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -119,7 +118,6 @@ class Row(NamedTuple):
 
 def main(config: Config, *, size: str, run_dir: Path) -> Answer:
     """Trains, shows the table, writes points, figure and answer into `run_dir`."""
-    start = time.perf_counter()
     console = page()
     record.open_folder(run_dir, config, size=size)
     problem = sweeps.as_vector(
@@ -145,10 +143,10 @@ def main(config: Config, *, size: str, run_dir: Path) -> Answer:
     (run_dir / "table.md").write_text(tables.as_markdown(headings, lines), encoding="utf-8")
     save_points(found, run_dir / "points.csv")
     plot(found, config, run_dir / "figure.png")
-    answer = Answer(QUESTION, size, claims(found, config), time.perf_counter() - start)
+    answer = Answer(QUESTION, size, claims(found, config), record.seconds(run_dir))
     answer.save(run_dir)
     for claim in answer.claims:
-        console.print(f"{'holds ' if claim.holds else 'FAILS '} {claim.claim}: {claim.measured:.4g} ({claim.expected})")
+        console.print(claim.line)
     console.print(f"{QUESTION}\nTable, points, figure and answer are in {run_dir} ({answer.seconds:.0f} s)")
     return answer
 
@@ -241,25 +239,24 @@ def claims(found: Mapping[Setting, Row], config: Config) -> tuple[Claim, ...]:
     """Memory helps the control most; with asynchrony it need not, and the advantage is smaller."""
     smallest = min(config.sparse)
     gain = bands.of_mean(advantage(found, smallest, None))
-    judged = [_judged(f"synchronous, top {smallest:.3g}: advantage of memory", "> 0", gain, gain.low > 0)]
+    title = f"synchronous, top {smallest:.3g}: advantage of memory"
+    judged = [Claim.of_band(title, "> 0 at the lower end", gain, holds=gain.low > 0)]
+    level = bands.simultaneous(len(config.sparse) * len(config.delays))
     gains = {
-        (fraction, delay): bands.of_mean(advantage(found, fraction, delay))
+        (fraction, delay): bands.of_mean(advantage(found, fraction, delay), level)
         for fraction in config.sparse
         for delay in config.delays
     }
     (fraction, delay), least = min(gains.items(), key=lambda item: float(item[1].middle))
     title = f"asynchronous: least advantage of memory, at top {fraction:.3g} and τ = {delay}"
-    judged.append(_judged(title, "<= 0 possible: it does not necessarily help", least, least.low <= 0))
+    expected = "<= 0 at the lower end, simultaneously: it does not necessarily help"
+    judged.append(Claim.of_band(title, expected, least, holds=least.low <= 0))
     for fraction in config.sparse:
         late = max(config.delays)
         change = bands.of_mean(advantage(found, fraction, late) - advantage(found, fraction, None))
         title = f"top {fraction:.3g}: advantage at τ = {late} less that of the synchronous control"
-        judged.append(_judged(title, "< 0", change, change.middle < 0))
+        judged.append(Claim.of_band(title, "< 0", change, holds=change.middle < 0))
     return tuple(judged)
-
-
-def _judged(title: str, expected: str, band: Band, holds: Any) -> Claim:
-    return Claim(title, expected, float(band.middle), float(band.low), float(band.high), bool(holds))
 
 
 def rows(found: Mapping[Setting, Row], config: Config) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

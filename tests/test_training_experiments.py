@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 
+from elastic_jax import data
 from experiments import elastic_scheduler, layers
 from experiments import error_feedback_in_shared_memory as error_feedback
 from experiments.error_feedback_in_shared_memory import Setting
@@ -107,6 +108,16 @@ def test_the_model_of_layers_has_one_unit_of_computing():
     assert model.forward.sum() + model.backward.sum() == pytest.approx(1)
     np.testing.assert_allclose(model.backward, 2 * model.forward)
     np.testing.assert_allclose(model.link, [0.5, 1.5])
+
+
+def test_reduced_images_are_means_over_squares():
+    """Rounded, and of the same type."""
+    corner = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
+    dataset = data.Dataset("some", corner, np.zeros(1, np.int32), corner, np.zeros(1, np.int32), 2)
+    found = elastic_scheduler.reduced(dataset, 2)
+    assert found.train_inputs.dtype == np.uint8
+    assert found.train_inputs[0, :, :, 0].tolist() == [[2, 4], [10, 12]]
+    assert elastic_scheduler.reduced(dataset, 1).test_inputs is corner
 
 
 def test_times_of_iterations_are_means_over_steps_and_workers():
