@@ -12,7 +12,7 @@ import jax
 import optax
 from jax import Array, lax
 
-from elastic_jax import algorithms, base, devices, metrics, stacked
+from elastic_jax import algorithms, base, devices, keys, metrics, stacked
 from elastic_jax.benchmarks.ideal import HandLoop
 from elastic_jax.benchmarks.workloads import WORKLOADS
 
@@ -63,7 +63,8 @@ def measure(
     build, own = algorithms.variant(algorithm).build, parts or {}
     built = build(work.problem.oracle, num_workers=num_workers, step_size=1e-3, **own)
     params = work.problem.init(jax.random.key(0))
-    state, data, key = built.init(jax.random.key(1), params), work.problem.data, jax.random.key(2)
+    # keys as `run.run` makes them
+    state, data, key = built.init(jax.random.key(1), params), work.problem.data, keys.unrolled(jax.random.key(2))
     state_bytes, formula_bytes = stacked.num_bytes(state), metrics.promised_state_bytes(built, params)
     if mesh is not None:
         state, data, key = (

@@ -38,8 +38,9 @@ RELAXED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "messages late, top 1 %": ("asynchronous_sgd", {"delays": delays.uniform(4), "fifo": True, **_MEMORY}),
     "whole views late": ("delayed_sgd", {"delays": delays.uniform(4)}),
     "arrival order": ("parameter_server_sgd", {}),
-    "inconsistent reads": ("shared_memory_sgd", {"reads": reads.masks(8, 0.5)}),
-    "inconsistent reads, top 1 %": ("shared_memory_sgd", {"reads": reads.masks(8, 0.5), **_MEMORY}),
+    "inconsistent reads": ("shared_memory_sgd", {"reads": reads.ages(8)}),
+    "inconsistent reads by masks": ("shared_memory_sgd", {"reads": reads.masks(8, 0.5)}),
+    "inconsistent reads, top 1 %": ("shared_memory_sgd", {"reads": reads.ages(8), **_MEMORY}),
     "top 1 %, memory": ("synchronous_sgd", _MEMORY),
 }
 """{what is relaxed: (variant, arguments of its own)}."""
