@@ -37,6 +37,7 @@ from elastic_jax.base import Problem
 from elastic_jax.problems import finite_sum
 from proofs_check import cases, hypotheses, record, statistics
 from proofs_check.cases import Case
+from proofs_check.identities.missing_gradients import reads_are_stale
 from proofs_check.record import Check
 from proofs_check.statistics import Comparison
 
@@ -75,7 +76,7 @@ def control() -> list[Check]:
     adaptive = next(cases.dropping(("at_optimum",), is_adaptive=True))
     run = adaptive.trajectory
     seeing = adaptive._replace(trajectory=run._replace(views=run.views + 1e-6 * run.noises))
-    stale = next(case for case in cases.sampled((FINITE_SUM,)) if case.trajectory.distances_sq.any())
+    stale = next(cases.sampled((FINITE_SUM,), is_meant=reads_are_stale))
     run = stale.trajectory
     current = run._replace(views=np.broadcast_to(run.params[:, :-1, None], run.views.shape))
     larger = stale._replace(trajectory=run._replace(grads=1.5 * run.grads))
