@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -53,8 +53,8 @@ def sizes(*, is_quick: bool) -> Iterator[None]:
     """How much is tried within.
 
     Args:
-        is_quick: of the runs over seeds, which take most of the time, and of the hardest instances each statement has
-            those of the first setting that it is meant for; everything is tried over all paths just the same.
+        is_quick: each statement has the first settings alone that it is meant for, three of them over all paths, one
+            over seeds, and one of the hardest instances.
     """
     token = _is_quick.set(is_quick)
     try:
@@ -63,9 +63,9 @@ def sizes(*, is_quick: bool) -> Iterator[None]:
         _is_quick.reset(token)
 
 
-def is_quick() -> bool:
-    """Whether fewer settings are tried, see `sizes`."""
-    return _is_quick.get()
+def few(meant: Iterable[Any], *, number: int) -> Iterator[Any]:
+    """All that is meant, or the first `number` where fewer settings are tried, see `sizes`."""
+    return itertools.islice(meant, number if _is_quick.get() else None)
 
 
 class Case(NamedTuple):
@@ -198,11 +198,11 @@ def exact(
         num_workers: n.
         is_meant: chooses by what an algorithm declares.
     """
-    for setting in settings.every():
-        algorithm = _built(setting.name, step_size, num_workers)
-        if is_meant(algorithm):
-            runs = _exact_runs(setting.name, step_size, max_tosses, num_workers)
-            yield from of_runs(setting.name, algorithm, {name: runs[name] for name in names}, step_size)
+    built = ((setting, _built(setting.name, step_size, num_workers)) for setting in settings.every())
+    meant = ((setting, algorithm) for setting, algorithm in built if is_meant(algorithm))
+    for setting, algorithm in few(meant, number=3):
+        runs = _exact_runs(setting.name, step_size, max_tosses, num_workers)
+        yield from of_runs(setting.name, algorithm, {name: runs[name] for name in names}, step_size)
 
 
 def of_runs(setting: str, algorithm: Algorithm, runs: Mapping[str, Trajectory], step_size: float) -> Iterator[Case]:
@@ -237,7 +237,7 @@ def sampled(
         for setting in settings.every()
         if bool(setting.arguments) != is_default and is_meant(_built(setting.name, step_size))
     )
-    for setting in itertools.islice(meant, 1 if is_quick() else None):
+    for setting in few(meant, number=1):
         for name in names:
             problem, algorithm = _problem(name), _built_for(setting.name, name, step_size)
             run = _sampled_run(setting.name, name, step_size, num_seeds, num_steps)

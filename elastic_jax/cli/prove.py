@@ -21,7 +21,7 @@ class Prove:
     ids: tyro.conf.Positional[tuple[str, ...]] = ()
     """Statements to check, e.g. EC:I2 EC:E7; all if none is named."""
     quick: bool = False
-    """Every statement, in fewer settings."""
+    """Every statement, in fewer settings and without planted bugs."""
     html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write all of it to this file as a page to read, with the constants of the paper and a plot for every bound."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None

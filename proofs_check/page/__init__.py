@@ -77,7 +77,8 @@ def _facts(outcomes: Sequence[Outcome], seconds: float) -> str:
     bugs = [control for outcome in outcomes for control in outcome.controls]
     noticed = sum(control.control_tripped is True for control in bugs)
     told = {f"records: {verdict}": f"{verdicts[verdict]:,}" for verdict in record.VERDICTS}
-    told |= {"planted bugs noticed": f"{noticed} of {len(bugs)}", "time taken": _duration(seconds)}
+    told |= {"planted bugs noticed": f"{noticed} of {len(bugs)}" if bugs else "not tried"}
+    told |= {"time taken": _duration(seconds)}
     tiles = (
         f'<li class="tile"><b>{value}</b><span class="soft small">{name}</span></li>' for name, value in told.items()
     )

@@ -13,10 +13,14 @@ STATUSES = {"holds": "holds", "violated": "VIOLATED", "untested": "UNTESTED", "a
 
 
 def status(outcome: Outcome) -> str:
-    """holds, violated or untested: what no setting and no planted bug could violate has not been tested."""
+    """holds, violated or untested: what no setting and no planted bug could violate has not been tested.
+
+    Where bugs were not planted at all, to be quick, the settings alone decide.
+    """
     if any(check.verdict == "violated" for check in outcome.checks):
         return "violated"
-    is_noticed = bool(outcome.controls) and all(control.control_tripped for control in outcome.controls)
+    is_quick = not outcome.controls and all(check.control_tripped is None for check in outcome.checks)
+    is_noticed = is_quick or (bool(outcome.controls) and all(control.control_tripped for control in outcome.controls))
     is_noticed = is_noticed and all(check.control_tripped is not False for check in outcome.checks)
     return "holds" if is_noticed and any(check.verdict == "holds" for check in outcome.checks) else "untested"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -110,7 +109,7 @@ def hardest(is_meant: Callable[[Algorithm], bool]) -> Iterator[Case]:
         is_meant: chooses by what an algorithm declares; it is shown the one built for `two_samples`.
     """
     meant = (path for path in sorted(FOUND.glob("*.npz")) if is_meant(_shown(load(path).setting)))
-    for path in itertools.islice(meant, 1 if cases.is_quick() else None):
+    for path in cases.few(meant, number=1):
         yield _kept(path)
 
 

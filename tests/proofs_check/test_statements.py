@@ -11,6 +11,7 @@ import pytest
 import proofs_check
 from elastic_jax import algorithms, problems
 from proofs_check import cases, record, report, statistics
+from proofs_check.page.words import status
 
 STATEMENTS = proofs_check.statements()
 
@@ -43,6 +44,17 @@ def test_constants_are_judged_on_the_hardest_instances_that_were_found(checks):
     for number in (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12):
         hardest = [check for check in checks(f"EC:E{number}") if "on the hardest" in check.setting]
         assert any(check.verdict == "holds" for check in hardest), number
+
+
+def test_what_is_quick_tries_fewer_settings_and_says_that_no_bug_was_planted():
+    """The verdict stands on the settings alone."""
+    quick, whole = (report.outcome("EC:I2", is_quick=is_quick) for is_quick in (True, False))
+    assert 0 < len(quick.checks) < len(whole.checks)
+    assert {check.control_tripped for check in quick.checks} == {None}
+    assert (quick.controls, report.exit_status(quick.checks)) == ([], 0)
+    assert status(quick) == "holds"
+    assert status(whole._replace(controls=[])) == "untested"
+    assert whole.controls
 
 
 @pytest.mark.parametrize("id", STATEMENTS)
