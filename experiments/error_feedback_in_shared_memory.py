@@ -10,6 +10,19 @@ would compare step sizes. It is found by doubling and halving, by the mean loss 
 seeds of its own; the five seeds measured are others. The advantage of memory is that loss without memory less that
 with it, seed by seed, since both draw the same batches and the same reads. Test loss and accuracy are of the
 parameters that stand in the memory at the end, without what processes hold back.
+
+Answer (small: 400 gradients of 4 processes, a CNN of 13 962 parameters, 5 seeds; 95 % bands). Yes, where much is left
+out. At top 1 % the advantage in loss is 0.136 [0.113, 0.160], 0.094 [0.051, 0.138] and 0.065 [0.011, 0.118] for τ = 1,
+4 and 16, and 0.115 [0.078, 0.152] for the control; at top 5 % 0.082 [0.047, 0.117], 0.079 [0.022, 0.136], 0.038
+[0.029, 0.048], and 0.060 [0.016, 0.104]. At top 30 % it cannot be told from zero for any τ, and is 0.018 [0.008,
+0.029] for the control: where little is lost, little is gained, and only so far is the remark of arXiv 2001.05918 v1
+seen here, that memory does not necessarily help. The advantage is less at τ = 16 than at τ = 1, at top 1 % and 5 %;
+less than that of the control at top 1 %, by 0.050 [0.027, 0.073], while at top 5 % and 30 % bands of the difference
+have zero inside. With all nine asynchronous bands wide enough to hold together, four stay above zero: top 1 % at τ = 1
+and 4, top 5 % at τ = 1 and 16. With memory, top 1 % ends within 0.03 of the loss of sending everything, bands of the
+difference having zero inside, with 1/69 of the bits. B is larger with memory, 23 to 33 against 1.5 to 6.8 at top 1 %:
+it counts what is held back, and not what is lost for good. Each is at its own best α, a power of two apart, which
+moves B and, at τ = 16, is half as large with memory at top 1 %. The runs are short and far from the end of training.
 """
 
 from __future__ import annotations
@@ -35,6 +48,9 @@ from experiments.answer import Answer, Claim
 from experiments.bands import Band
 
 QUESTION = (__doc__ or "").splitlines()[0]
+
+SEARCHED: Mapping[str, str] = {"search, synchronous": "--", "search, largest τ": "-"}
+"""Of which settings the searches are drawn, and how."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +255,7 @@ def claims(found: Mapping[Setting, Row], config: Config) -> tuple[Claim, ...]:
     """Memory helps the control most; with asynchrony it need not, and the advantage is smaller."""
     smallest = min(config.sparse)
     gain = bands.of_mean(advantage(found, smallest, None))
-    title = f"synchronous, top {smallest:.3g}: advantage of memory"
+    title = f"synchronous, {_top(smallest)}: advantage of memory"
     judged = [Claim.of_band(title, "> 0 at the lower end", gain, holds=gain.low > 0)]
     level = bands.simultaneous(len(config.sparse) * len(config.delays))
     gains = {
@@ -248,13 +264,13 @@ def claims(found: Mapping[Setting, Row], config: Config) -> tuple[Claim, ...]:
         for delay in config.delays
     }
     (fraction, delay), least = min(gains.items(), key=lambda item: float(item[1].middle))
-    title = f"asynchronous: least advantage of memory, at top {fraction:.3g} and τ = {delay}"
+    title = f"asynchronous: least advantage of memory, at {_top(fraction)} and τ = {delay}"
     expected = "<= 0 at the lower end, simultaneously: it does not necessarily help"
     judged.append(Claim.of_band(title, expected, least, holds=least.low <= 0))
     for fraction in config.sparse:
         late = max(config.delays)
         change = bands.of_mean(advantage(found, fraction, late) - advantage(found, fraction, None))
-        title = f"top {fraction:.3g}: advantage at τ = {late} less that of the synchronous control"
+        title = f"{_top(fraction)}: advantage at τ = {late} less that of the synchronous control"
         judged.append(Claim.of_band(title, "< 0", change, holds=change.middle < 0))
     return tuple(judged)
 
@@ -277,7 +293,7 @@ def rows(found: Mapping[Setting, Row], config: Config) -> tuple[tuple[str, ...],
     for fraction in config.fractions:
         for delay in (None, *config.delays):
             without = found[Setting(fraction, delay, False)]
-            label = f"top {fraction:.3g}, " + ("synchronous" if delay is None else f"τ = {delay}")
+            label = f"{_top(fraction)}, " + ("synchronous" if delay is None else f"τ = {delay}")
             loss, constant = tables.with_band(bands.of_mean(without.losses)), math.sqrt(without.constant_sq.mean())
             with_memory = ("–",) * 5
             if fraction < 1:
@@ -318,7 +334,7 @@ def plot(found: Mapping[Setting, Row], config: Config, path: Path) -> None:
     positions = np.arange(len(late))
     num_panels = len(config.sparse)
     with figures.paper():
-        figure, axes = figures.panels(2, num_panels + 1, height=3.6)
+        figure, axes = figures.panels(2, num_panels + 1, height=3.8)
         for panel, fraction in enumerate(config.sparse):
             axis = axes[0, panel]
             if 1.0 in config.fractions:
@@ -327,7 +343,7 @@ def plot(found: Mapping[Setting, Row], config: Config, path: Path) -> None:
             for has_memory in (False, True):
                 band = stacked_bands([found[Setting(fraction, delay, has_memory)].losses for delay in late])
                 figures.draw(axis, positions, band, **_style(has_memory))
-            axis.set(title=f"top {fraction:.0%}", xlabel="τ")
+            axis.set(title=_top(fraction), xlabel="τ")
             draw_searches(axes[1, panel], found, config, fraction)
             gains = stacked_bands([advantage(found, fraction, delay) for delay in late])
             figures.draw(
@@ -336,7 +352,7 @@ def plot(found: Mapping[Setting, Row], config: Config, path: Path) -> None:
                 gains,
                 color=figures.COLORS[2 + panel],
                 marker=figures.MARKERS[2 + panel],
-                label=f"top {fraction:.0%}",
+                label=_top(fraction),
             )
             constants = np.array(
                 [[found[Setting(fraction, delay, kept)].constant_sq.mean() for delay in late] for kept in (False, True)]
@@ -349,30 +365,27 @@ def plot(found: Mapping[Setting, Row], config: Config, path: Path) -> None:
         axes[0, -1].axhline(0.0, color="black", linewidth=0.6)
         axes[0, -1].set(title="advantage of memory", xlabel="τ", ylabel="loss without − with")
         axes[1, -1].set(title="B; dotted: without memory", xlabel="τ", yscale="log")
+        figures.plain_decades(axes[1, -1])
         for axis in (*axes[0], axes[1, -1]):
             axis.set_xticks(positions, ["sync.", *(str(delay) for delay in config.delays)])
         axes[0, 0].set_ylabel("training loss, last quarter")
-        axes[1, 0].set_ylabel("the same, seeds of the search")
+        axes[1, 0].set_ylabel("loss in the search")
         limits = [axis.get_ylim() for axis in axes[0, :-1]]
         for axis in axes[0, :-1]:
             axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-        axes[0, -1].legend()
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        others, names = axes[1, 0].get_legend_handles_labels()
-        figure.legend([*handles, *others], [*labels, *names], loc="outside lower center", ncols=5)
+        for name, style in SEARCHED.items():
+            axes[1, 0].plot([], [], style, color="black", linewidth=0.8, label=name)
+        figures.legend(figure, axes, columns=4)
         figures.save(figure, path)
 
 
 def draw_searches(axis: Axes, found: Mapping[Setting, Row], config: Config, fraction: float) -> None:
     """Loss against step size: of the control, and where reads are latest."""
-    for delay, style, name in ((None, "--", "synchronous"), (max(config.delays), "-", "largest τ")):
+    for delay, style in zip((None, max(config.delays)), SEARCHED.values(), strict=True):
         for has_memory in (False, True):
             row = found[Setting(fraction, delay, has_memory)]
             look = _style(has_memory)
-            label = f"search, {name}" if has_memory else None
-            axis.plot(
-                row.step_sizes, row.costs, style, color=look["color"], marker=look["marker"], label=label, linewidth=0.8
-            )
+            axis.plot(row.step_sizes, row.costs, style, color=look["color"], marker=look["marker"], linewidth=0.8)
     sizes = {float(size) for row in found.values() if row.setting.fraction == fraction for size in row.step_sizes}
     axis.set(xlabel="α of a single step", xscale="log")
     figures.plain_ticks(axis, sorted(sizes)[::2])
@@ -381,6 +394,10 @@ def draw_searches(axis: Axes, found: Mapping[Setting, Row], config: Config, frac
 def stacked_bands(columns: list[np.ndarray]) -> Band:
     """The band of the mean of each column of seeds."""
     return bands.of_mean(np.stack(columns, axis=1))
+
+
+def _top(fraction: float) -> str:
+    return "everything" if fraction == 1 else f"top {100 * fraction:g} %"
 
 
 def _style(has_memory: bool) -> dict[str, str]:
