@@ -21,8 +21,8 @@ less than that of the control at top 1 %, by 0.050 [0.027, 0.073], while at top 
 have zero inside. With all nine asynchronous bands wide enough to hold together, four stay above zero: top 1 % at τ = 1
 and 4, top 5 % at τ = 1 and 16. With memory, top 1 % ends within 0.03 of the loss of sending everything, bands of the
 difference having zero inside, with 1/69 of the bits. B is larger with memory, 23 to 33 against 1.5 to 6.8 at top 1 %:
-it counts what is held back, and not what is lost for good. Each is at its own best α, a power of two apart, which
-moves B and, at τ = 16, is half as large with memory at top 1 %. The runs are short and far from the end of training.
+it counts what is held back, and not what is lost for good. Each setting is at its own best α, found to a factor of
+two, and B depends on it. The runs are short and far from the end of training.
 """
 
 from __future__ import annotations
