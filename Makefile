@@ -7,7 +7,7 @@ CONSTRAINTS ?= constraints.txt
 DATA_ROOT ?= $(or $(ELASTIC_JAX_DATA),$(HOME)/.cache/elastic_jax)
 ARGS ?=
 
-.PHONY: help install demo test test-slow lint types prove bench data test-data docs site clean
+.PHONY: help install demo test test-slow test-proofs lint types prove bench data test-data docs site clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,10 +24,13 @@ demo: install  ## the main job: train a CNN on real digits with each family of m
 	$(BIN)/elastic-jax reproduce families_on_digits $(ARGS)
 
 test: install  ## all tests that need no download
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m 'not realdata and not slow' $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m 'not realdata and not slow and not proofs' $(ARGS)
 
 test-slow: install  ## tests that kill processes and wait for them
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m 'slow and not realdata' $(ARGS)
+
+test-proofs: install  ## every statement of the theory in all its settings, and every bug that is planted for it
+	$(BIN)/python -m pytest -q -m proofs $(ARGS)
 
 lint: install  ## style and imports
 	$(BIN)/ruff check .

@@ -7,7 +7,6 @@ many gradients a step uses from `Info`. Runs are kept, so that all statements sh
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -53,8 +52,8 @@ def sizes(*, is_quick: bool) -> Iterator[None]:
     """How much is tried within.
 
     Args:
-        is_quick: each statement has the first settings alone that it is meant for, three of them over all paths, one
-            over seeds, and one of the hardest instances.
+        is_quick: each statement has a few of the settings that it is meant for: two over all paths, one over seeds, and
+            one of the hardest instances.
     """
     token = _is_quick.set(is_quick)
     try:
@@ -64,8 +63,12 @@ def sizes(*, is_quick: bool) -> Iterator[None]:
 
 
 def few(meant: Iterable[Any], *, number: int) -> Iterator[Any]:
-    """All that is meant, or the first `number` where fewer settings are tried, see `sizes`."""
-    return itertools.islice(meant, number if _is_quick.get() else None)
+    """All that is meant, or `number` of them, first and last included, where fewer are tried, see `sizes`."""
+    if not _is_quick.get():
+        return iter(meant)
+    everything = list(meant)
+    places = np.linspace(0, len(everything) - 1, min(number, len(everything))).round().astype(int)
+    return (everything[place] for place in places)
 
 
 class Case(NamedTuple):
@@ -200,7 +203,7 @@ def exact(
     """
     built = ((setting, _built(setting.name, step_size, num_workers)) for setting in settings.every())
     meant = ((setting, algorithm) for setting, algorithm in built if is_meant(algorithm))
-    for setting, algorithm in few(meant, number=3):
+    for setting, algorithm in few(meant, number=2):
         runs = _exact_runs(setting.name, step_size, max_tosses, num_workers)
         yield from of_runs(setting.name, algorithm, {name: runs[name] for name in names}, step_size)
 

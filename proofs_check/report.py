@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any, NamedTuple
 
+import jax
 from rich.table import Table
 
 import proofs_check
-from elastic_jax import provenance
+from elastic_jax import arguments, provenance
 from proofs_check import cases, record
 from proofs_check.record import Check
 
@@ -58,6 +62,30 @@ def outcome(id: str, *, is_quick: bool = False) -> Outcome:
     with cases.sizes(is_quick=is_quick):
         checks = [check._replace(control_tripped=noticed) for check in module.check()]
     return Outcome(id, checks, controls, time.perf_counter() - started_at)
+
+
+def outcomes(ids: Sequence[str], *, is_quick: bool = False, num_processes: int = 1) -> Iterator[Outcome]:
+    """Statements in the order of `ids`, each as soon as it and those before it are done.
+
+    Args:
+        ids: such as ["EC:I2", "EC:T2.1"].
+        is_quick: as in `prove`.
+        num_processes: >= 1, that share the statements; each keeps runs of its own.
+    """
+    num_processes = min(arguments.integer("num_processes", num_processes, low=1), len(ids))
+    one = functools.partial(outcome, is_quick=is_quick)
+    if num_processes <= 1:
+        yield from map(one, ids)
+        return
+    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_start_process) as pool:
+        try:
+            yield from pool.map(one, ids)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_process() -> None:
+    jax.config.update("jax_enable_x64", True)
 
 
 def is_proved(checks: Sequence[Check]) -> bool:

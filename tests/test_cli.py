@@ -139,7 +139,7 @@ def test_tighten_saves_what_it_finds_and_runs_it_again(tmp_path, monkeypatch):
     assert call("tighten", *words) == 0
     [again] = json.loads((tmp_path / "found.json").read_text())["instances"]
     assert again == once | {"ratio": pytest.approx(once["ratio"], rel=1e-9)}
-    monkeypatch.setattr("proofs_check.tightness.instances.replay", lambda found: 1.1)
+    monkeypatch.setattr("proofs_check.tightness.instances.replay", lambda _: 1.1)
     assert call("tighten", *words) == 1
 
 

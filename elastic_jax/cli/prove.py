@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ class Prove:
     """Statements to check, e.g. EC:I2 EC:E7; all if none is named."""
     quick: bool = False
     """Every statement, in fewer settings and without planted bugs."""
+    num_processes: int | None = None
+    """Processes that share the statements; two if there are two cores, and as many as are given."""
     html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write all of it to this file as a page to read, with the constants of the paper and a plot for every bound."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -38,14 +41,14 @@ class Prove:
         chosen = list(self.ids) or list(proofs_check.statements())
         for each in chosen:
             proofs_check.statement(each)
+        num_processes = min(2, os.cpu_count() or 1) if self.num_processes is None else self.num_processes
         console, started_at, outcomes = page(), time.perf_counter(), []
         columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("", total=len(chosen))
-            for each in chosen:
-                progress.update(task, description=each)
-                outcomes.append(report.outcome(each, is_quick=self.quick))
-                progress.advance(task)
+            for outcome in report.outcomes(chosen, is_quick=self.quick, num_processes=num_processes):
+                outcomes.append(outcome)
+                progress.update(task, description=outcome.id, advance=1)
         seconds = time.perf_counter() - started_at
         checks = [check for outcome in outcomes for check in outcome.checks]
         console.print(report.table(checks))

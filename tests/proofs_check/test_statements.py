@@ -29,6 +29,7 @@ def checks():
     return of
 
 
+@pytest.mark.proofs
 @pytest.mark.parametrize("id", STATEMENTS)
 def test_a_statement_holds_wherever_its_hypotheses_do(id, checks):
     """No setting violates it, and it held, neither skipped nor vacuous, in at least one."""
@@ -39,6 +40,7 @@ def test_a_statement_holds_wherever_its_hypotheses_do(id, checks):
         assert any(c.verdict == "holds" for c in found if c.name == name), name
 
 
+@pytest.mark.proofs
 def test_constants_are_judged_on_the_hardest_instances_that_were_found(checks):
     """What the search for tightness has left is run with all else."""
     for number in (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12):
@@ -57,6 +59,15 @@ def test_what_is_quick_tries_fewer_settings_and_says_that_no_bug_was_planted():
     assert whole.controls
 
 
+def test_several_processes_find_what_one_does():
+    """In the same order, bit for bit."""
+    ids = ("EC:I8", "EC:I9")
+    alone, together = (list(report.outcomes(ids, is_quick=True, num_processes=number)) for number in (1, 2))
+    assert [each.id for each in together] == list(ids)
+    assert [each.checks for each in together] == [each.checks for each in alone]
+
+
+@pytest.mark.proofs
 @pytest.mark.parametrize("id", STATEMENTS)
 def test_every_planted_bug_is_noticed(id):
     """A statement has at least one control, and each trips."""
@@ -65,6 +76,7 @@ def test_every_planted_bug_is_noticed(id):
     assert [c.setting for c in controls if not c.control_tripped] == []
 
 
+@pytest.mark.proofs
 @pytest.mark.parametrize("id", STATEMENTS)
 def test_a_tight_form_is_attained(id, checks):
     """A form that is called tight has a setting, without statistical error, where both sides agree to 1e-9."""
@@ -74,6 +86,7 @@ def test_a_tight_form_is_attained(id, checks):
         assert max(ratios) == pytest.approx(1, abs=1e-9), name
 
 
+@pytest.mark.proofs
 @pytest.mark.parametrize("id", STATEMENTS)
 def test_what_is_skipped_says_why(id, checks):
     """A skipped record names a failed hypothesis and carries no numbers; any other has all hypotheses."""
@@ -97,6 +110,7 @@ def test_a_statement_is_documented(id):
         assert parameter.default is not inspect.Parameter.empty
 
 
+@pytest.mark.proofs
 def test_the_registry_variants_are_all_tried(checks):
     """EC:I1 tries every registered variant on its defaults, and skips none that sends everything."""
     settings = {c.setting.split(" on ")[0]: c for c in checks("EC:I1")}
@@ -123,6 +137,7 @@ def test_workers_that_differ_skip_the_whole_theorem(id):
         assert {check.verdict for check in checks} == {"skipped"}
 
 
+@pytest.mark.proofs
 def test_nothing_sampled_is_skipped_but_for_a_cap_an_unknown_bound_or_the_dead(checks):
     """On the library's problems the variants on their defaults are what the theorems are about.
 
@@ -153,6 +168,7 @@ def test_replicated_workers_leave_the_objective_alone(name, key):
     assert many.constants.heterogeneity == 0
 
 
+@pytest.mark.proofs
 @pytest.mark.parametrize("id", ["EC:T2.3", "EC:T2.4"])
 def test_a_final_form_is_tried_only_as_the_theorem_prescribes(id, checks):
     """Where it holds, α = 2 l / (c T) with T / l as large as the theorem asks; elsewhere it is skipped for that."""
