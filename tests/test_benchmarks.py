@@ -48,7 +48,13 @@ def test_every_relaxation_that_is_timed_can_be_built():
         algorithms.variant(variant).build(problem.oracle, num_workers=8, step_size=0.1, **parts)
 
 
-def test_medians_are_of_whole_rounds():
-    """The second function sleeps, the first does not."""
-    quick, slow = timing.medians([lambda: None, lambda: time.sleep(0.02)], 3, calls=2)
-    assert quick < 0.04 <= slow
+def test_medians_are_of_one_call(monkeypatch):
+    """On a clock that advances by 1 in each call of the first function and by 5 in each of the second."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def advance(seconds):
+        now[0] += seconds
+
+    for calls in (1, 3):
+        assert timing.medians([lambda: advance(1), lambda: advance(5)], 3, calls=calls) == [1, 5]
