@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from elastic_jax import provenance
 
 
@@ -55,3 +57,9 @@ class Answer:
         """Writes answer.json into the run folder."""
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "answer.json").write_text(json.dumps(self.as_json(), indent=2) + "\n", encoding="utf-8")
+
+    def tell(self, console: Console, run_dir: Path, *, data: str = "points") -> None:
+        """Prints each claim, and where everything is; `data` is the word for what the figure is drawn from."""
+        for claim in self.claims:
+            console.print(claim.line)
+        console.print(f"{self.question}\nTable, {data}, figure and answer are in {run_dir} ({self.seconds:.0f} s)")

@@ -111,9 +111,7 @@ def main(config: Config, *, size: str, run_dir: Path) -> Answer:
     plot(rows, config, run_dir / "figure.png")
     answer = Answer(QUESTION, size, claims(rows, config), time.perf_counter() - start)
     answer.save(run_dir)
-    for claim in answer.claims:
-        console.print(claim.line)
-    console.print(f"{QUESTION}\nTable, curves, figure and answer are in {run_dir} ({answer.seconds:.0f} s)")
+    answer.tell(console, run_dir, data="curves")
     return answer
 
 

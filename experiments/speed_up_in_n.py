@@ -161,9 +161,7 @@ def main(config: Config, *, size: str, run_dir: Path) -> Answer:
     plot(curves, config, run_dir / "figure.png")
     answer = Answer(QUESTION, size, claims(curves), record.seconds(run_dir))
     answer.save(run_dir)
-    for claim in answer.claims:
-        console.print(claim.line)
-    console.print(f"{QUESTION}\nTable, points, figure and answer are in {run_dir} ({answer.seconds:.0f} s)")
+    answer.tell(console, run_dir)
     return answer
 
 
