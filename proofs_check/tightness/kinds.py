@@ -51,7 +51,11 @@ class Kind(NamedTuple):
 
 def distances_sq(kind: Kind, algorithm: Algorithm, variables: Variables, seed: Array) -> Array:
     """E‖x_t - v_t^i‖² of one schedule, [T, k]: the mean over all runs."""
-    seen = kind.roll(algorithm, variables, seed)
+    return mean_distances_sq(kind.roll(algorithm, variables, seed))
+
+
+def mean_distances_sq(seen: Seen) -> Array:
+    """The same of runs that are there."""
     away = jax.tree.map(lambda view, one: view - one[:, :-1, None], seen.info.views, seen.params)
     total = sum((jnp.sum(leaf**2, axis=-1) for leaf in jax.tree.leaves(away)), start=jnp.zeros(()))
     return jnp.mean(total, axis=0)

@@ -71,6 +71,7 @@ def best(kind: str, setting: str, *, sizes: Sizes = SIZES, seed: int = 0) -> Ins
     arguments.one_of("kind", kind, KINDS)
     for name, value in sizes._asdict().items():
         arguments.integer(name, value, low=1)
+    arguments.integer("num_climbed", sizes.num_climbed, low=1, high=sizes.num_screened)
     made = KINDS[kind]
     with jax.enable_x64(True):
         step_size = _largest_step_size(kind, setting)
@@ -119,8 +120,8 @@ def _screen(starts: Variables, seeds: Array, *, kind: Kind, algorithm: Algorithm
 
     def one(inputs: tuple[Variables, Array]) -> tuple[Array, Array]:
         variables, seed = inputs
-        staleness = kind.roll(algorithm, variables, seed).info.staleness
-        return jnp.max(kinds.distances_sq(kind, algorithm, variables, seed)), jnp.max(staleness)
+        seen = kind.roll(algorithm, variables, seed)
+        return jnp.max(kinds.mean_distances_sq(seen)), jnp.max(seen.info.staleness)
 
     found: tuple[Array, Array] = lax.map(one, (starts, seeds), batch_size=16)
     return found

@@ -145,6 +145,7 @@ def test_a_shrinking_compressor_loses_all_that_it_may(lost, key):
         ({"kind": "luck"}, "kind = 'luck'"),
         ({"setting": "luck"}, "setting = 'luck'"),
         ({"sizes": SMALL._replace(num_ascents=0)}, "num_ascents = 0"),
+        ({"sizes": SMALL._replace(num_climbed=7)}, "num_climbed = 7"),
     ],
 )
 def test_bad_arguments_are_named(given, message):
