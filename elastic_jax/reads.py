@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from elastic_jax import arguments, base, stacked
 from elastic_jax.compressors.selection import largest as largest_entries
@@ -157,13 +157,16 @@ def newest_first(writes: PyTree, num_steps: Array, *, max_delay: int) -> PyTree:
 def view(params: PyTree, writes: PyTree, unseen: PyTree, *, max_delay: int) -> PyTree:
     """Σ_a D_a w_a subtracted from `params` [...], D_a keeping what is unseen of the write of age a: -> [...].
 
-    One pass, write by write: a sum over the axis of the ring is fifty times as slow.
+    Write by write in a loop: a sum over the axis of the ring is fifty times as slow, and what is unseen is drawn before
+    the loop, once, instead of again wherever the view is used.
     """
-    for row in range(max_delay):
-        params = jax.tree.map(
-            lambda leaf, write, hidden, row=row: leaf - jnp.where(hidden[row], write[row], 0), params, writes, unseen
+
+    def hide(row: Array, params: PyTree) -> PyTree:
+        return jax.tree.map(
+            lambda leaf, write, hidden: leaf - jnp.where(hidden[row], write[row], 0), params, writes, unseen
         )
-    return params
+
+    return lax.fori_loop(0, max_delay, hide, params) if max_delay else params
 
 
 def staleness(unseen: PyTree, num_steps: Array, *, max_delay: int) -> Array:
@@ -190,15 +193,18 @@ def _ages(key: Array, step: Array, writes: PyTree, *, max_delay: int) -> PyTree:
         # ⌊(τ + 1) b / 2^16⌋ of 16 bits costs a third of randint
         bits = jax.random.bits(key, leaf.shape[1:], jnp.uint16).astype(jnp.uint32)
         drawn = ((bits * jnp.uint32(max_delay + 1)) >> 16).astype(jnp.uint16)
-        return drawn[None] >= jnp.arange(1, max_delay + 1, dtype=jnp.uint16).reshape(-1, *[1] * drawn.ndim)
+        return lax.map(lambda age: drawn >= age, jnp.arange(1, max_delay + 1, dtype=jnp.uint16))
 
     return jax.tree.map(of_leaf, writes, _leaf_keys(key, writes))
 
 
 def _masks(key: Array, step: Array, writes: PyTree, *, rate: float) -> PyTree:
-    del step
+    if rate == 1:
+        return _oldest(key, step, writes)
+    # as numbers of 32 bits: made into floats first they cost half as much again
+    below = jnp.uint32(int(rate * 2**32))
     return jax.tree.map(
-        lambda leaf, key: jax.random.uniform(key, leaf.shape, jnp.float32) < rate, writes, _leaf_keys(key, writes)
+        lambda leaf, key: jax.random.bits(key, leaf.shape, jnp.uint32) < below, writes, _leaf_keys(key, writes)
     )
 
 

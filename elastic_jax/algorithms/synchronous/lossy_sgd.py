@@ -128,9 +128,11 @@ def step(
     # apply
     shares = jnp.where(is_delivered, 1.0 / num_workers, 0.0)
     if piggyback:
-        # P̂^ij = P^ij + u^j, y^i = y^i + (1/n) Σ_R P̂^ij
+        # P̂^ij = P^ij + u^j, y^i = y^i + (1/n) Σ_R P^ij + (1/n) Σ_R u^j, so that P̂ is made once, where it is kept
         pendings = jax.tree.map(lambda old, new: old + new[None], state.pendings, updates)
-        received = jax.vmap(stacked.weighted_sum)(shares, pendings)
+        received = stacked.add(
+            jax.vmap(stacked.weighted_sum)(shares, state.pendings), stacked.weighted_sum(shares, updates)
+        )
         new_num_missing = jnp.where(is_delivered, 0, num_missing + 1)
     else:
         # y^i = y^i + (1/n) Σ_R u^j + (1/n) |not in R| u^i
