@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from elastic_jax import algorithms, cli
-from elastic_jax.benchmarks import ideal, relaxed, timing, workloads
+from elastic_jax.benchmarks import grid, ideal, relaxed, timing, workloads
 from elastic_jax.problems import quadratic
 
 
@@ -39,6 +39,32 @@ def test_the_record_of_a_small_benchmark(tmp_path):
     assert row["state_bytes"] == row["formula_bytes"] == 4 + 4 * 100 * 8
     assert row["ratio"] == pytest.approx(row["step_ms"] / row["ideal_ms"])
     assert "Commit" in (tmp_path / "bench.md").read_text()
+
+
+@pytest.mark.parametrize(("error", "measured"), [(RuntimeError("no memory"), 3), (KeyboardInterrupt(), 1)])
+def test_what_was_measured_survives_a_case_that_fails_and_an_interruption(tmp_path, monkeypatch, error, measured):
+    """One that fails is named and the others go on; after Ctrl-C nothing more is measured and all is written."""
+    row = grid.Row("a", "p", 4, "cpu", 1, 1.0, 1.0, 1.0, 4, 1.0, 8, 8, None)
+    outcomes = iter([row, error, row, row])
+
+    def measure(*case, num_rounds):
+        outcome = next(outcomes)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(grid, "measure", measure)
+    monkeypatch.setattr(relaxed, "RELAXED", {"never timed": ("local_sgd", {})} if measured == 1 else {})
+    file = tmp_path / "bench.json"
+    argv = ["bench", "--workloads", "quadratic", "--num-workers", "4", "8", "--num-devices", "1", "--no-rates"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*argv, "--json", str(file), "--markdown", str(tmp_path / "bench.md")])
+    found = json.loads(file.read_text())
+    assert stopped.value.code == 1
+    assert len(found["rows"]) == measured
+    (failure,) = found["failures"]
+    assert failure["case"].startswith("local_sgd, quadratic d=100, 8, 1")
+    assert failure["error"] == ("interrupted" if measured == 1 else "RuntimeError: no memory")
 
 
 def test_every_relaxation_that_is_timed_can_be_built():

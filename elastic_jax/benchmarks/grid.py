@@ -74,7 +74,10 @@ def measure(
         )
 
     start = time.perf_counter()
-    loop = jax.jit(_loop, static_argnums=0, donate_argnums=1).lower(built, state, data, key, 0, 1).compile()
+    # the state stays where it was placed, as in `run.run`
+    placed = None if mesh is None else devices.shardings(state, mesh)
+    jitted = jax.jit(_loop, static_argnums=0, donate_argnums=1, out_shardings=placed)
+    loop = jitted.lower(built, state, data, key, 0, 1).compile()
     compile_s = time.perf_counter() - start
 
     hand = HandLoop(work, optax.sgd(1e-3), num_workers)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import jax
 import tyro
+from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from elastic_jax import algorithms, arguments, devices, provenance
 from elastic_jax.benchmarks import grid, rates, relaxed, workloads
 from elastic_jax.console import page
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What could not be measured, and why."""
+
+    case: str
+    error: str
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,8 @@ class Bench:
     """Write the tables to this file, with machine and commit."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write {"rows": [{algorithm, problem, num_workers, device, num_devices, step_ms, ideal_ms, ratio, num_active,
-    compile_s, state_bytes, formula_bytes, limit}], "rates": [...], machine, commit, versions} to this file."""
+    compile_s, state_bytes, formula_bytes, limit}], "rates": [...], "failures": [{case, error}], machine, commit,
+    versions} to this file."""
 
     def execute(self) -> tuple[dict[str, Any], int]:
         """Prints the tables; the record, and status 1 where a promise is missed."""
@@ -60,25 +71,30 @@ class Bench:
             for count in counts
             if n % count == 0
         ]
-        console = page()
-        measured_rates = rates.all_rates(rounds) if self.rates else []
-        rows = [grid.measure(*case, num_rounds=rounds) for case in track(cases, "timing", console=console)]
         labels = [(label, count) for label in relaxed.RELAXED for count in counts] if self.relaxed else []
-        rows += [relaxed.measure(*one, num_rounds=rounds) for one in track(labels, "relaxations", console=console)]
-        for table in (_grid_table(rows), _rates_table(measured_rates)):
+        console, failures = page(), list[Failure]()
+        measure_rates = partial(rates.all_rates, rounds)
+        measured_rates = _kept("mechanisms", [()] if self.rates else [], measure_rates, console, failures)
+        rows = _kept("timing", cases, partial(grid.measure, num_rounds=rounds), console, failures)
+        rows += _kept("relaxations", labels, partial(relaxed.measure, num_rounds=rounds), console, failures)
+        flat_rates = [rate for found in measured_rates for rate in found]
+        for table in (_grid_table(rows), _rates_table(flat_rates)):
             console.print(table)
+        for failure in failures:
+            console.print(f"not measured: {failure.case}: {failure.error}", style="red", markup=False)
         if self.markdown is not None:
-            self.markdown.write_text(_markdown(rows, measured_rates), encoding="utf-8")
+            self.markdown.write_text(_markdown(rows, flat_rates), encoding="utf-8")
         is_missed = any(row.limit is not None and row.ratio > row.limit for row in rows)
-        is_missed = is_missed or any(not rate.is_met for rate in measured_rates)
+        is_missed = is_missed or any(not rate.is_met for rate in flat_rates)
         record = {
             "rows": [asdict(row) for row in rows],
-            "rates": [asdict(rate) for rate in measured_rates],
+            "rates": [asdict(rate) for rate in flat_rates],
+            "failures": [asdict(failure) for failure in failures],
             "machine": provenance.machine(),
             "commit": provenance.commit(),
             "versions": provenance.versions(),
         }
-        return record, int(is_missed)
+        return record, int(is_missed or bool(failures))
 
     def _device_counts(self) -> Sequence[int]:
         if self.num_devices:
@@ -89,6 +105,31 @@ class Bench:
         devices.request_cpu_devices(2)
         return sorted({1, jax.device_count()})
 
+
+def _kept(
+    description: str,
+    cases: Sequence[tuple[Any, ...]],
+    measure: Callable[..., Any],
+    console: Console,
+    failures: list[Failure],
+) -> list[Any]:
+    """What `measure` returns for each case. One that fails, or all after an interruption, end up in `failures`."""
+    measured: list[Any] = []
+    for number, case in enumerate(track(cases, description, console=console)):
+        what = ", ".join(map(str, case)) or description
+        try:
+            if failures and failures[-1].error == INTERRUPTED:
+                break
+            measured.append(measure(*case))
+        except KeyboardInterrupt:
+            failures.append(Failure(f"{what}, and {len(cases) - number - 1} more", INTERRUPTED))
+            break
+        except Exception as error:  # an hour of measurements must survive the one that fails
+            failures.append(Failure(what, f"{type(error).__name__}: {error}"))
+    return measured
+
+
+INTERRUPTED = "interrupted"
 
 GRID_COLUMNS = (
     "algorithm",
