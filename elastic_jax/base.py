@@ -83,6 +83,8 @@ Params: TypeAlias = Any
 Leaf = TypeVar("Leaf")
 Stacked = Annotated[Leaf, "workers"]
 """Marks a field of a `State` all of whose leaves have the worker axis first. `devices.place` splits it."""
+StackedSlots = Annotated[Leaf, "slots, workers"]
+"""Marks a field all of whose leaves are rings of stacked ones, the worker axis second; split along it."""
 
 StepSize: TypeAlias = float | Callable[[Any], Any]
 """α: a float > 0, or an optax schedule (a function of the number of steps taken)."""

@@ -29,10 +29,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from elastic_jax import arguments
-from elastic_jax.base import PyTree, Stacked
+from elastic_jax.base import PyTree, Stacked, StackedSlots
 
 AXIS = "workers"
-"""The name of the one mesh axis, and of the annotation `base.Stacked`."""
+"""The name of the one mesh axis."""
+
+_WORKER_AXES = {Stacked: 0, StackedSlots: 1}
 
 
 def request_cpu_devices(num_devices: int) -> None:
@@ -106,11 +108,12 @@ def shardings(state: PyTree, mesh: Mesh) -> PyTree:
         mesh: of `make_mesh`.
 
     Returns:
-        fields annotated `Stacked` are split on their first axis, everything else is on all devices.
+        fields annotated `Stacked` are split on their first axis, those annotated `StackedSlots` on their second, and
+        everything else is on all devices.
 
     Raises:
         TypeError: naming a leaf that is no array of numbers.
-        ValueError: naming a field whose first axis the devices do not divide, and both numbers.
+        ValueError: naming a field whose worker axis the devices do not divide, and both numbers.
     """
     check_mesh("mesh", mesh)
     return _shardings(arguments.arrays("state", state), mesh, type(state).__name__)
@@ -161,44 +164,46 @@ def gather(tree: PyTree) -> PyTree:
 def _shardings(tree: PyTree, mesh: Mesh, name: str) -> PyTree:
     if not (isinstance(tree, tuple) and hasattr(tree, "_fields")):
         return jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec()), tree)
-    return type(tree)(
-        **{
-            field: (_split if _is_stacked(type(tree), field) else _shardings)(value, mesh, f"{name}.{field}")
-            for field, value in zip(tree._fields, tree, strict=True)
-        }
-    )
+    placed = {}
+    for field, value in zip(tree._fields, tree, strict=True):
+        axis = _worker_axis(type(tree), field)
+        where = f"{name}.{field}"
+        placed[field] = _shardings(value, mesh, where) if axis is None else _split(value, mesh, where, axis=axis)
+    return type(tree)(**placed)
 
 
-def _split(tree: PyTree, mesh: Mesh, name: str) -> PyTree:
+def _split(tree: PyTree, mesh: Mesh, name: str, *, axis: int = 0) -> PyTree:
+    which = ("first", "second")[axis]
+
     def of_leaf(path: Any, leaf: Any) -> NamedSharding:
         where = name + jax.tree_util.keystr(path)
-        if not np.ndim(leaf):
-            raise ValueError(f"{where} has no axes; it must have the worker axis first, [n, ...]")
-        check_divisible(f"the first axis of {where}", leaf.shape[0], mesh)
-        return NamedSharding(mesh, PartitionSpec(AXIS))
+        if np.ndim(leaf) <= axis:
+            raise ValueError(f"{where} has {np.ndim(leaf) or 'no'} axes; its {which} must be that of the workers")
+        check_divisible(f"the {which} axis of {where}", leaf.shape[axis], mesh)
+        return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
     return jax.tree_util.tree_map_with_path(of_leaf, tree)
 
 
-def _is_stacked(kind: type, field: str) -> bool:
-    """Whether a field of a named tuple is annotated `Stacked`; every annotation is looked at on its own."""
+def _worker_axis(kind: type, field: str) -> int | None:
+    """By which axis a field of a named tuple is split; every annotation is looked at on its own."""
     annotation = getattr(kind, "__annotations__", {}).get(field)
     alone = types.SimpleNamespace(__annotations__={field: annotation})
     names = vars(sys.modules[kind.__module__])
     try:
-        return _has_marker(get_type_hints(alone, globalns=names, include_extras=True)[field])
+        hint = get_type_hints(alone, globalns=names, include_extras=True)[field]
     except NameError:
         # names that only type checkers see, as inside optax.OptState; `Stacked` itself must never be among
         # them
         if "Stacked" in str(annotation):
             raise
-        return False
+        return None
+    return next((axis for mark, axis in _WORKER_AXES.items() if _has_marker(hint, get_args(mark)[1])), None)
 
 
-def _has_marker(hint: Any) -> bool:
-    """Whether a type is `Stacked[...]`, or `Stacked[...] | None`."""
-    marker = get_args(Stacked)[1]
-    return marker in getattr(hint, "__metadata__", ()) or any(map(_has_marker, get_args(hint)))
+def _has_marker(hint: Any, marker: str) -> bool:
+    """Whether a type is `Stacked[...]`, or `Stacked[...] | None`, or the like of another marker."""
+    return marker in getattr(hint, "__metadata__", ()) or any(_has_marker(part, marker) for part in get_args(hint))
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> Array:

@@ -45,13 +45,14 @@ def broadcast(tree: PyTree, num_workers: int) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_workers, *jnp.shape(leaf))), tree)
 
 
-def weighted_sum(weights: Array, rows: PyTree) -> PyTree:
+def weighted_sum(weights: Array, rows: PyTree, *, num_axes: int = 1) -> PyTree:
     """Σ_k weights[..., k] · rows[k]: [k, ...] -> [...], at the full precision of the leaves.
 
-    Axes of `weights` before its last make as many sums at once, and become the first axes of the leaves.
+    Axes of `weights` before its last make as many sums at once, and become the first axes of the leaves. With
+    `num_axes` = 2, rows are [s, k, ...] and the sum is over both.
     """
     return jax.tree.map(
-        lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1, precision=lax.Precision.HIGHEST), rows
+        lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, num_axes, precision=lax.Precision.HIGHEST), rows
     )
 
 

@@ -15,7 +15,7 @@ import trajectories
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from elastic_jax import algorithms, base, devices, oracles
-from elastic_jax.base import Stacked
+from elastic_jax.base import Stacked, StackedSlots
 
 FIRST_OF_FAMILIES = [next(iter(members)) for members in algorithms.families().values() if members]
 
@@ -68,6 +68,7 @@ class Inner(NamedTuple):
 
 
 class State(NamedTuple):
+    slots: StackedSlots[jax.Array]
     rows: Stacked[dict]
     count: jax.Array
     inner: Inner
@@ -78,7 +79,9 @@ class State(NamedTuple):
 def _state(num_rows: int = 8) -> State:
     rows = jnp.arange(num_rows * 3.0).reshape(num_rows, 3)
     inner = Inner(rows[:, 0], jnp.int32(3))
-    return State({"a": rows}, jnp.int32(5), inner, optax.adam(0.1).init(rows), jax.random.key(3))
+    return State(
+        jnp.stack([rows, -rows]), {"a": rows}, jnp.int32(5), inner, optax.adam(0.1).init(rows), jax.random.key(3)
+    )
 
 
 def test_only_the_stacked_fields_are_split(mesh):
@@ -87,6 +90,7 @@ def test_only_the_stacked_fields_are_split(mesh):
     placed = devices.place(state, mesh)
     own, everywhere = PartitionSpec("workers"), PartitionSpec()
     specs = jax.tree.map(lambda leaf: leaf.sharding.spec, placed)
+    assert specs.slots == PartitionSpec(None, "workers")
     assert specs.rows == {"a": own}
     assert specs.inner == Inner(own, everywhere)
     assert specs.count == specs.key == everywhere
@@ -107,9 +111,9 @@ def test_every_field_with_a_row_for_each_worker_is_split(variant, key):
     )
     placed = devices.shardings(few, mesh)
     for small, large, sharding in zip(*map(jax.tree.leaves, (few, many, placed)), strict=True):
-        grows = small.shape != large.shape and small.shape[:1] == (8,)
-        assert not grows or sharding.spec == PartitionSpec("workers")
-        assert sharding.spec == PartitionSpec() or small.shape[0] == 8
+        growing = [axis for axis, size in enumerate(small.shape) if size != large.shape[axis]]
+        expected = PartitionSpec(*[None] * growing[0], "workers") if growing else PartitionSpec()
+        assert sharding.spec == expected, (small.shape, large.shape)
 
 
 def test_donating_what_was_placed_leaves_the_original(mesh):
@@ -154,12 +158,18 @@ def test_data_and_keys_are_placed_whatever_their_kind(mesh, key):
     ("call", "error", "message"),
     [
         (
-            lambda mesh: devices.place(_state(6), mesh),
+            lambda mesh: devices.place(_state()._replace(rows=_state(6).rows), mesh),
             ValueError,
             r"first axis of State.rows\['a'\] = 6 .* 4 devices .*make_mesh\(2\)",
         ),
         (lambda mesh: devices.place_data(jnp.zeros((7, 2)), mesh), ValueError, r"data = 7 .* 4 devices"),
         (lambda mesh: devices.place_data((1.0,), mesh), ValueError, r"data\[0\] has no axes"),
+        (lambda mesh: devices.shardings(_state()._replace(slots=jnp.ones(8)), mesh), ValueError, "slots has 1 axes"),
+        (
+            lambda mesh: devices.shardings(_state()._replace(slots=jnp.ones((8, 6))), mesh),
+            ValueError,
+            "second axis of State.slots.*6",
+        ),
         (lambda _: devices.make_mesh(5), ValueError, r"num_devices = 5 .* \[1, 4\]"),
         (lambda _: devices.make_mesh(0), ValueError, "num_devices = 0"),
         (lambda _: devices.make_mesh(2.0), TypeError, "num_devices = 2.0 is a float"),

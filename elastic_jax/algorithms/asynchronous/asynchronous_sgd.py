@@ -29,7 +29,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
@@ -37,7 +36,7 @@ from jax import Array
 from elastic_jax import arguments, base, compressors, stacked
 from elastic_jax import delays as delay_models
 from elastic_jax import drops as drop_models
-from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StepSize
+from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StackedSlots, StepSize
 
 SGD_LIMIT: Mapping[str, Any] = {"delays": delay_models.constant(0)}
 
@@ -51,9 +50,9 @@ class State(NamedTuple):
 
     num_steps: Array
     """int32[]. Steps taken."""
-    messages: Params
+    messages: StackedSlots[Params]
     """[max_delay + 1, n, ...], parameter units. m_s^j of the last steps, at slot s mod (max_delay + 1)."""
-    due_steps: Array
+    due_steps: StackedSlots[Array]
     """int32[max_delay + 1, n, n], steps. By slot, receiver and sender: when the message of step s is in; -1: never."""
     lost_params: PyTree
     """[...], parameter units. What worker 0 will never receive, less what stands in for it; () without drops."""
@@ -331,11 +330,8 @@ def build(
 
 def _sum_messages(state: State, is_chosen: Array) -> Params:
     """(1/n) Σ_{(s,j) chosen} m_s^j for every receiver: bool[slot, receiver, sender] -> [n, ...]."""
-    num_slots, num_workers, _ = is_chosen.shape
-    chosen = is_chosen.transpose(1, 0, 2).reshape(num_workers, num_slots * num_workers)
-    weights = jnp.where(chosen, 1.0 / num_workers, 0.0)
-    rows = jax.tree.map(lambda leaf: leaf.reshape(num_slots * num_workers, *leaf.shape[2:]), state.messages)
-    return stacked.weighted_sum(weights, rows)
+    weights = jnp.where(is_chosen.transpose(1, 0, 2), 1.0 / is_chosen.shape[1], 0.0)
+    return stacked.weighted_sum(weights, state.messages, num_axes=2)
 
 
 def _can_drop(drops: drop_models.DropModel) -> bool:
