@@ -14,15 +14,17 @@ from typing import Any
 
 import optax
 
-from elastic_jax import arguments, clocks, compressors, crashes, delays, drops, topologies
+from elastic_jax import arguments, barriers, clocks, compressors, crashes, delays, drops, reads, topologies
 
 PARTS: Mapping[str, ModuleType] = {
+    "barrier": barriers,
     "clock": clocks,
     "compressor": compressors,
     "crashes": crashes,
     "delays": delays,
     "drops": drops,
     "optimizer": optax,
+    "reads": reads,
     "topology": topologies,
 }
 """Which module makes the part that an argument of this name takes."""
@@ -75,13 +77,13 @@ def _value(name: str, text: str) -> Any:
 def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
     module = PARTS[name]
     function = node.func if isinstance(node, ast.Call) else node
-    kinds = ("Clock", "Compressor", "CrashModel", "DelayModel", "DropModel", "Topology")
+    kinds = ("Barrier", "Clock", "Compressor", "CrashModel", "DelayModel", "DropModel", "ReadModel", "Topology")
     constructors = [
         attribute
         for attribute, value in vars(module).items()
         if inspect.isfunction(value)
         and (module is optax or inspect.signature(value).return_annotation in kinds)
-        and attribute != "check"
+        and not attribute.startswith("check")
     ]
     if not isinstance(function, ast.Name):
         raise ValueError(f"{name} = {text!r} cannot be read; it must be a call such as {constructors[0]}(...)")

@@ -1,5 +1,6 @@
 """The command line does what `--help` says, writes the documented JSON, and answers bad input in one line."""
 
+import inspect
 import json
 
 import pytest
@@ -156,6 +157,30 @@ def test_parts_are_read_from_text():
     assert str(bound["compressor"]) == str(compressors.top_k(0.5, scope="model"))
     assert bound["error_feedback"] is True
     assert bound["x"] == "iid"
+
+
+PARTS_AS_TEXT = {
+    "barrier": "number(0.5)",
+    "clock": "exponential(2.0)",
+    "compressor": "top_k(0.5)",
+    "crashes": "random(2, rate=0.1)",
+    "delays": "uniform(4)",
+    "drops": "random(0.2)",
+    "optimizer": "adam(0.1)",
+    "reads": "masks(8, 0.5)",
+}
+
+
+@pytest.mark.parametrize("variant", algorithms.variants())
+def test_every_part_of_every_variant_can_be_written_as_text(variant):
+    """An argument annotated with the type of a part is made from its constructors, and `build` takes it."""
+    build = algorithms.variant(variant).build
+    plain = {"int", "float", "bool", "str", "StepSize", "Oracle"}
+    for name, parameter in inspect.signature(build).parameters.items():
+        if set(parameter.annotation.replace("None", "").replace("|", " ").split()) <= plain:
+            continue
+        made = by_name.assignments([f"{name}={PARTS_AS_TEXT[name]}"], flag="--set")
+        assert build(print, num_workers=4, **made).num_workers == 4
 
 
 def test_a_part_may_be_made_of_a_part():
