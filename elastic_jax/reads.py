@@ -48,6 +48,8 @@ def ages(max_delay: int) -> ReadModel:
 def masks(max_delay: int, rate: float) -> ReadModel:
     """Each of the last `max_delay` >= 0 writes is unseen in each coordinate with probability `rate`, independently.
 
+    Made of 32 random bits: the probability is `rate` to within 2^-32.
+
     Args:
         max_delay: >= 0, steps.
         rate: in [0, 1].
@@ -193,6 +195,7 @@ def _ages(key: Array, step: Array, writes: PyTree, *, max_delay: int) -> PyTree:
         # ⌊(τ + 1) b / 2^16⌋ of 16 bits costs a third of randint
         bits = jax.random.bits(key, leaf.shape[1:], jnp.uint16).astype(jnp.uint32)
         drawn = ((bits * jnp.uint32(max_delay + 1)) >> 16).astype(jnp.uint16)
+        # age by age in a loop: in one expression XLA draws the bits anew for each
         return lax.map(lambda age: drawn >= age, jnp.arange(1, max_delay + 1, dtype=jnp.uint16))
 
     return jax.tree.map(of_leaf, writes, _leaf_keys(key, writes))

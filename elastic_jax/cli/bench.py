@@ -116,10 +116,10 @@ def _kept(
     """What `measure` returns for each case. One that fails, or all after an interruption, end up in `failures`."""
     measured: list[Any] = []
     for number, case in enumerate(track(cases, description, console=console)):
+        if failures and failures[-1].error == INTERRUPTED:
+            break
         what = ", ".join(map(str, case)) or description
         try:
-            if failures and failures[-1].error == INTERRUPTED:
-                break
             measured.append(measure(*case))
         except KeyboardInterrupt:
             failures.append(Failure(f"{what}, and {len(cases) - number - 1} more", INTERRUPTED))
