@@ -10,7 +10,7 @@ import difflib
 import math
 import numbers
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,20 @@ def integer(name: str, value: Any, *, low: int, high: int | None = None) -> int:
 
 
 def real(
-    name: str, value: Any, *, above: float | None = None, low: float | None = None, high: float | None = None
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
 ) -> float:
-    """`value` as a finite float > above, >= low, <= high; raises `TypeError` or `ValueError`."""
+    """`value` as a finite float > above, >= low, <= high, < below; raises `TypeError` or `ValueError`."""
     limits = [
         f"> {above}" if above is not None else "",
         f">= {low}" if low is not None else "",
         f"<= {high}" if high is not None else "",
+        f"< {below:.6g}" if below is not None else "",
     ]
     valid = " and ".join(["a finite number", *filter(None, limits)])
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -51,6 +58,7 @@ def real(
         and (above is None or number > above)
         and (low is None or number >= low)
         and (high is None or number <= high)
+        and (below is None or number < below)
     )
     if not inside:
         raise ValueError(f"{name} = {value!r} is out of range; it must be {valid}")
@@ -109,6 +117,16 @@ def integers(name: str, value: Any, *, low: int) -> tuple[int, ...]:
             f"{name} = {value!r} is a {type(value).__name__}; it must be a list or a tuple of integers >= {low}"
         )
     return tuple(integer(f"{name}[{place}]", each, low=low) for place, each in enumerate(value))
+
+
+def weights(name: str, value: Any, *, number: int) -> tuple[float, ...]:
+    """`value` as `number` floats > 0 that sum to 1, in the given proportions; equal ones for None."""
+    if value is None:
+        return (1.0 / number,) * number
+    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str) or len(value) != number:
+        raise ValueError(f"{name} = {value!r} is not {number} numbers; it must be one number > 0 for each worker")
+    found = [real(f"{name}[{place}]", each, above=0.0) for place, each in enumerate(value)]
+    return tuple(each / math.fsum(found) for each in found)
 
 
 def mapping(name: str, value: Any, hint: str) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class Oracle(Protocol):
 class Info(NamedTuple):
     """What happened in one step: one type for all algorithms. Unused fields cost nothing under `jit`.
 
-    `x_{t+1} = x_t + Σ_k weights[k] · updates[k]` holds for every algorithm, x being `global_params`.
+    `x_{t+1} = x_t + Σ_k weights[k] · updates[k] + shift` holds for every algorithm, x being `global_params`.
     """
 
     workers: Array
@@ -140,6 +140,9 @@ class Info(NamedTuple):
     """float32[], simulated seconds that the step took; 0 without a clock."""
     losses: Array
     """float[k]. Loss of each worker at its view, on its sample."""
+    shift: PyTree
+    """[...], parameter units. What x moved by besides the updates of this step, 0 for most algorithms: the momentum of an
+    outer optimiser, what a worker that joins or leaves takes with it."""
 
 
 class Algorithm(NamedTuple):
@@ -255,8 +258,9 @@ def info(
     staleness: Array | None = None,
     bits_sent: Array | float = 0.0,
     elapsed: Array | float = 0.0,
+    shift: PyTree | None = None,
 ) -> Info:
-    """An `Info` with what a variant does not have filled in: no staleness, no clock, nothing sent."""
+    """An `Info` with what a variant does not have filled in: no staleness, no clock, nothing sent, no shift."""
     k = workers.shape[0]
     return Info(
         workers=workers,
@@ -268,6 +272,7 @@ def info(
         bits_sent=jnp.broadcast_to(jnp.asarray(bits_sent, jnp.float32), (k,)),
         elapsed=jnp.asarray(elapsed, jnp.float32),
         losses=losses,
+        shift=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), views) if shift is None else shift,
     )
 
 

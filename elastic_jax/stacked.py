@@ -111,6 +111,21 @@ def put_row(rows: PyTree, index: Array, row: PyTree) -> PyTree:
     )
 
 
+def where_rows(is_first: Array, first: PyTree, second: PyTree) -> PyTree:
+    """Row by row, `first` [k, ...] where `is_first` bool[k], else `second` [k, ...]."""
+    return jax.tree.map(lambda a, b: jnp.where(is_first.reshape(-1, *[1] * (a.ndim - 1)), a, b), first, second)
+
+
+def concatenate(first: PyTree, second: PyTree) -> PyTree:
+    """Rows of `first` [k, ...], then those of `second` [l, ...]: -> [k + l, ...]."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)
+
+
+def split(rows: PyTree, number: int) -> tuple[PyTree, PyTree]:
+    """The first `number` rows, and the others: [k, ...] -> [number, ...], [k - number, ...]."""
+    return jax.tree.map(lambda leaf: leaf[:number], rows), jax.tree.map(lambda leaf: leaf[number:], rows)
+
+
 def first(rows: PyTree) -> PyTree:
     """rows[0]: the one row of a stack of one, [1, ...] -> [...]."""
     return jax.tree.map(lambda leaf: leaf[0], rows)

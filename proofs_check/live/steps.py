@@ -57,8 +57,8 @@ def has_few_missing(step: Step, *, most: int) -> Comparison:
 
 
 def moves_by_updates(step: Step) -> Comparison:
-    """EC:I1. x_{t+1} - x_t = Σ_k w_k u_k."""
-    moved = stacked.subtract(step.moment.new_params, step.moment.params)
+    """EC:I1. x_{t+1} - x_t = Σ_k w_k u_k, and the shift, where there is one."""
+    moved = stacked.subtract(stacked.subtract(step.moment.new_params, step.moment.params), step.moment.info.shift)
     return rounding.close(step, stacked.subtract(moved, _generated(step)), num_terms=rounding.num_terms(step.moment))
 
 

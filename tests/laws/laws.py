@@ -53,7 +53,8 @@ def simulate(algorithm: base.Algorithm, params: Any, keys: jax.Array, data: Any)
     def body(state: Any, t: jax.Array) -> tuple[Any, Any]:
         state, info = algorithm.step(base.step_key(keys, t), state, data)
         flat = {name: settings.flatten_rows(getattr(info, name)) for name in ("views", "grads", "updates")}
-        return state, (settings.flatten(algorithm.global_params(state)), info._replace(**flat))
+        info = info._replace(**flat, shift=settings.flatten(info.shift))
+        return state, (settings.flatten(algorithm.global_params(state)), info)
 
     state = algorithm.init(keys[0], params)
     start = settings.flatten(algorithm.global_params(state))
@@ -117,6 +118,7 @@ def law_types(case: Case, dtype: Any = jnp.float64, *, bare: bool = False) -> No
     for name in ("views", "grads", "updates"):
         expected = jax.eval_shape(lambda: stacked.broadcast(params, k))
         assert avals(getattr(info, name))[0] == avals(expected)[0], f"{name} is not [k, ...] of the dtype of params"
+    assert avals(info.shift)[0] == avals(jax.eval_shape(lambda: params))[0], "shift is not [...] of the dtype of params"
     assert (info.workers.dtype, info.workers.shape) == (jnp.int32, (k,))
     assert (info.staleness.dtype, info.staleness.shape) == (jnp.int32, (k,))
     assert (info.bits_sent.dtype, info.bits_sent.shape) == (jnp.float32, (k,))
@@ -218,9 +220,10 @@ def law_sgd_limit(case: Case) -> None:
 
 
 def law_global_step(case: Case) -> None:
-    """x_{t+1} = x_t + Σ_k weights_k updates_k, in every step of every setting."""
+    """x_{t+1} = x_t + Σ_k weights_k updates_k + shift, in every step of every setting."""
     params, info = run(case)
-    agree(np.diff(params, axis=1), np.einsum("btk,btkd->btd", info.weights, info.updates), "the global step")
+    moved = np.einsum("btk,btkd->btd", info.weights, info.updates) + info.shift
+    agree(np.diff(params, axis=1), moved, "the global step")
 
 
 def law_updates(case: Case) -> None:

@@ -1,1 +1,3 @@
 """Decentralised methods: workers average with their neighbours on a graph."""
+
+from elastic_jax.algorithms.decentralized import gossip_sgd as gossip_sgd

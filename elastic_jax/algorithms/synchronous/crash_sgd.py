@@ -88,7 +88,7 @@ def step(
     is_alive = state.is_alive
 
     # read: v^i = y^i; the slot of a dead worker has x
-    views = _choose(is_alive, state.received_params, stacked.broadcast(state.params, num_workers))
+    views = stacked.where_rows(is_alive, state.received_params, stacked.broadcast(state.params, num_workers))
 
     # compute: g^i = g_i(v^i, ξ^i), u^i = -α g^i
     losses, grads = oracle(stacked.worker_keys(key_samples, workers), views, data, workers)
@@ -221,8 +221,3 @@ def build(
         ),
         num_workers=num_workers,
     )
-
-
-def _choose(is_first: Array, first: PyTree, second: PyTree) -> PyTree:
-    """Row by row the first or the second: bool[n] and twice [n, ...] -> [n, ...]."""
-    return jax.tree.map(lambda a, b: jnp.where(is_first.reshape(-1, *[1] * (a.ndim - 1)), a, b), first, second)
