@@ -262,14 +262,15 @@ def law_updates(case: Case) -> None:
 
 
 def law_mass(case: Case) -> None:
-    """Coordinate i of x is minus what worker i has generated, weighted: nothing is lost or counted twice."""
+    """Coordinate i of x is minus what worker i has generated, weighted, and the shifts: nothing is lost or doubled."""
     if not case.is_plain or case.loses_mass:
         return
     params, info = run(case).batch(ROLL_CALL)
-    generated = np.zeros(settings.DIMENSION)
+    generated, shifted = np.zeros(settings.DIMENSION), np.zeros(settings.DIMENSION)
     for t in range(NUM_STEPS):
         np.add.at(generated, info.workers[t], info.weights[t])
-        agree(params[t + 1], -generated, f"mass after step {t + 1}")
+        shifted += info.shift[t]
+        agree(params[t + 1], shifted - generated, f"mass after step {t + 1}")
     assert np.all(generated[: case.num_workers] >= 0)
     assert generated.sum() > 0, "nobody has contributed"
 
@@ -345,21 +346,23 @@ def law_delays(case: Case) -> None:
 
 
 def law_period(case: Case) -> None:
-    """What other workers push becomes visible after steps H, 2H, ... and never in between."""
+    """What other workers push becomes visible after a worker's own steps H, 2H, ... and never in between."""
     period = case.arguments.get("period")
     if period is None:
         return
     info = run(case).batch(ROLL_CALL).info
+    last_views: dict[int, np.ndarray] = {}
+    num_own_steps: dict[int, int] = {}
     changes = set()
-    for t in range(1, NUM_STEPS):
-        for k, worker in enumerate(info.workers[t]):
-            if info.workers[t - 1, k] != worker:
-                continue
+    for t in range(NUM_STEPS):
+        for view, worker in zip(info.views[t], info.workers[t].tolist(), strict=True):
             others = np.arange(settings.DIMENSION) != worker
-            if not np.array_equal(info.views[t, k, others], info.views[t - 1, k, others]):
-                changes.add(t)
-    due = {t for t in range(1, NUM_STEPS) if t % period == 0}
-    assert changes <= due, f"others become visible after steps {sorted(changes)}, due are {sorted(due)}"
+            own = num_own_steps.get(worker, 0)
+            if worker in last_views and not np.array_equal(view[others], last_views[worker][others]):
+                changes.add((worker, own))
+            last_views[worker], num_own_steps[worker] = view, own + 1
+    early = sorted((worker, own) for worker, own in changes if own % period)
+    assert not early, f"others become visible to (worker, after its steps) {early}, which are no multiples of {period}"
     assert changes or case.num_workers == 1, "workers never learn of each other"
 
 
