@@ -14,7 +14,7 @@ from typing import Any
 
 import optax
 
-from elastic_jax import arguments, barriers, clocks, compressors, crashes, delays, drops, reads, topologies
+from elastic_jax import arguments, barriers, clocks, compressors, crashes, delays, drops, mixings, reads, topologies
 
 PARTS: Mapping[str, ModuleType] = {
     "barrier": barriers,
@@ -23,11 +23,16 @@ PARTS: Mapping[str, ModuleType] = {
     "crashes": crashes,
     "delays": delays,
     "drops": drops,
+    "mixing": mixings,
     "optimizer": optax,
+    "outer_optimizer": optax,
     "reads": reads,
     "topology": topologies,
 }
 """Which module makes the part that an argument of this name takes."""
+
+MADE_OF = {"mixing": "topology"}
+"""Parts that are made of parts of another kind."""
 
 
 def assignments(texts: Iterable[str], *, flag: str) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def _value(name: str, text: str) -> Any:
 def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
     module = PARTS[name]
     function = node.func if isinstance(node, ast.Call) else node
-    kinds = ("Barrier", "Clock", "Compressor", "CrashModel", "DelayModel", "DropModel", "ReadModel", "Topology")
+    kinds = ("Barrier", "Clock", "Compressor", "CrashModel", "DelayModel", "DropModel", "Mixing", "ReadModel", "Topology")
     constructors = [
         attribute
         for attribute, value in vars(module).items()
@@ -88,6 +93,8 @@ def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
     if not isinstance(function, ast.Name):
         raise ValueError(f"{name} = {text!r} cannot be read; it must be a call such as {constructors[0]}(...)")
     constructor = getattr(module, arguments.one_of(name, function.id, constructors))
+    if isinstance(node, ast.Name) and module is mixings:
+        return constructor  # `build` calls it with the number of rows
     positional = [_argument(name, each, text) for each in getattr(node, "args", [])]
     keywords = {each.arg: _argument(name, each.value, text) for each in getattr(node, "keywords", []) if each.arg}
     try:
@@ -100,7 +107,7 @@ def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
 
 def _argument(name: str, node: ast.expr, text: str) -> Any:
     if isinstance(node, ast.Call):
-        return _part(name, node, text)
+        return _part(MADE_OF.get(name, name), node, text)
     try:
         return ast.literal_eval(node)
     except ValueError as error:

@@ -83,6 +83,8 @@ BAD = {
     "delays": NOT_A_PART,
     "clock": NOT_A_PART,
     "topology": NOT_A_PART,
+    "elasticity": ABOVE_ZERO | st.floats(min_value=1),
+    "num_sampled": not_an_integer(1) | st.integers(min_value=5),
     "max_missing": not_an_integer(0),
     "max_lost": not_an_integer(0),
     "max_delay": not_an_integer(0),

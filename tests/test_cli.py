@@ -166,7 +166,9 @@ PARTS_AS_TEXT = {
     "crashes": "random(2, rate=0.1)",
     "delays": "uniform(4)",
     "drops": "random(0.2)",
+    "mixing": "sampled(4, 2)",
     "optimizer": "adam(0.1)",
+    "outer_optimizer": "sgd(1.0)",
     "reads": "masks(8, 0.5)",
 }
 
@@ -191,6 +193,15 @@ def test_a_part_may_be_made_of_a_part():
         by_name.assignments(["compressor=contracted(uniform(4))"], flag="--set")
     with pytest.raises(ValueError, match=r"^compressor = .* is biased"):
         by_name.assignments(["compressor=contracted(top_k(0.5))"], flag="--set")
+
+
+def test_a_mixing_is_made_of_a_topology_or_for_any_number_of_workers():
+    """`constant(ring(4))` is one mixing; the bare name `average` is made when the number of rows is known."""
+    bound = by_name.assignments(["mixing=constant(ring(4, weights='max_degree'))"], flag="--set")
+    assert bound["mixing"].num_rows == 4
+    assert by_name.assignments(["mixing=average"], flag="--set")["mixing"](3).num_rows == 3
+    with pytest.raises(ValueError, match=r"^topology = 'uniform' is unknown"):
+        by_name.assignments(["mixing=constant(uniform(4))"], flag="--set")
 
 
 @pytest.mark.parametrize("text", ["delays=__import__('os')", "delays=uniform(open('x'))", "delays=uniform(1, 2, 3)"])

@@ -37,14 +37,14 @@ class Mixing(NamedTuple):
 
 def check(mixing: Mixing | Callable[[int], Mixing], *, num_rows: int) -> Mixing:
     """`mixing`, if it has `num_rows` rows; a function such as `mixings.average` is called with their number."""
-    if not isinstance(mixing, Mixing) and callable(mixing):
-        mixing = mixing(num_rows)
-    arguments.instance("mixing", mixing, Mixing, "e.g. mixings.constant(topologies.ring(8))")
-    if mixing.num_rows != num_rows:
+    made = mixing(num_rows) if callable(mixing) and not isinstance(mixing, Mixing) else mixing
+    if not isinstance(made, Mixing):
+        arguments.instance("mixing", mixing, Mixing, "e.g. mixings.constant(topologies.ring(8))")
+    if made.num_rows != num_rows:
         raise ValueError(
-            f"mixing = one of {mixing.num_rows} rows; it must have {num_rows}: the workers and the auxiliary rows"
+            f"mixing = one of {made.num_rows} rows; it must have {num_rows}: the workers and the auxiliary rows"
         )
-    return mixing
+    return made
 
 
 def doubly_stochastic(name: str, matrix: Any) -> np.ndarray:

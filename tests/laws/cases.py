@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import optax
 
-from elastic_jax import algorithms, barriers, base, clocks, compressors, crashes, delays, drops, reads, topologies
+from elastic_jax import algorithms, barriers, base, clocks, compressors, crashes, delays, drops, mixings, reads, topologies
 from laws import settings
 from laws.settings import NUM_WORKERS
 
@@ -63,7 +63,21 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "max_missing": {"2": 2},
     "clock": {"constant": clocks.constant(0.5), "exponential": clocks.exponential(2.0)},
     "period": {"1": 1, "3": 3},
-    "topology": {"ring": topologies.ring(NUM_WORKERS), "star": topologies.star(NUM_WORKERS)},
+    "mixing": {
+        "around_ring": mixings.around_ring,
+        "one_peer_exponential": mixings.one_peer_exponential,
+        "pairs": mixings.pairs(topologies.complete(NUM_WORKERS)),
+    },
+    "num_sampled": {"2": 2},
+    "worker_weights": {"1, 2, 3, 4": (1.0, 2.0, 3.0, 4.0)},
+    "opt_states_at_averaging": {"averaged": "averaged", "reset": "reset"},
+    "opt_states_at_joining": {"reset": "reset"},
+    "outer_optimizer": {"plain": optax.sgd(1.0)},
+    "num_fragments": {"2": 2},
+    "overlap": {"2": 2},
+    "merge": {"0.5": 0.5},
+    "anchor_decay": {"0.5": 0.5},
+    "num_auxiliary": {"1": 1},
     "optimizer": {"momentum": optax.sgd(0.1, momentum=0.9), "adam": _lenient(optax.adam(0.1))},
     "step_size": {"schedule": _shrinking},
 }

@@ -36,6 +36,13 @@ from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree,
 
 SGD_LIMIT: Mapping[str, Any] = {"mixing": mixings.average, "period": 1}
 
+COOPERATIVE: tuple[tuple[Mapping[str, Any], Callable[[int], Mapping[str, Any]]], ...] = (
+    ({"period": 2}, lambda n: {"period": 2, "mixing": mixings.around_ring}),
+    ({"mixing": mixings.one_peer_exponential}, lambda n: {"period": 1, "mixing": mixings.one_peer_exponential(n)}),
+    ({"mixing": lambda n: mixings.sampled(n, 2)}, lambda n: {"period": 1, "mixing": mixings.sampled(n, 2)}),
+)
+"""Arguments, and those at which `cooperative_sgd` with n workers is the same, row by row."""
+
 
 class State(NamedTuple):
     """State of gossip SGD. Bytes: 4 + n * (P + O)."""
