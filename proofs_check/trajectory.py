@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from elastic_jax import base
+from elastic_jax import base, stacked
 from elastic_jax.base import Algorithm, Constants, Problem, PyTree
 from elastic_jax.keys import unrolled
 from proofs_check import two_samples
@@ -47,6 +47,10 @@ class Trajectory(NamedTuple):
     """float64[S, T, n, d], parameter units. e_t^i before step t; None if the state has no `memories`."""
     local_params: np.ndarray | None
     """float64[S, T, n, d], parameter units. x_t^i before step t; None if the state has no `local_params`."""
+    other_params: np.ndarray | None
+    """float64[S, T, v, d], parameter units. The anchor or the auxiliary rows before step t; None if there are none."""
+    shifts: np.ndarray
+    """float64[S, T, d], parameter units. What x moved by besides the updates of step t."""
     values: np.ndarray
     """float64[S, T + 1]. f(x_t)."""
     slopes: np.ndarray
@@ -201,6 +205,7 @@ class Seen(NamedTuple):
     info: Info
     memories: PyTree
     local_params: PyTree
+    other_params: PyTree
 
 
 class Info(NamedTuple):
@@ -212,6 +217,7 @@ class Info(NamedTuple):
     updates: PyTree
     weights: Array
     staleness: Array
+    shift: PyTree
 
 
 def roll(keys: Array, params: PyTree, data: PyTree, coins: Array | None, *, algorithm: Algorithm) -> Seen:
@@ -220,9 +226,13 @@ def roll(keys: Array, params: PyTree, data: PyTree, coins: Array | None, *, algo
     def advance(state: Any, inputs: tuple[Array, Array | None]) -> tuple[Any, Seen]:
         key, coin = inputs
         new_state, info = algorithm.step(key, state, data if coin is None else (data, coin))
-        measured = Info(info.workers, info.views, info.grads, info.updates, info.weights, info.staleness)
-        kept = [getattr(state, name, ()) for name in ("memories", "local_params")]
-        return new_state, Seen(algorithm.global_params(state), measured, *kept)
+        measured = Info(info.workers, info.views, info.grads, info.updates, info.weights, info.staleness, info.shift)
+        memories, local_params, others = (
+            getattr(state, name, ()) for name in ("memories", "local_params", "auxiliary_params")
+        )
+        if hasattr(state, "anchor_params"):
+            others = stacked.broadcast(state.anchor_params, 1)
+        return new_state, Seen(algorithm.global_params(state), measured, memories, local_params, others)
 
     state = algorithm.init(keys[-1, 0], params)
     state, seen = lax.scan(advance, state, (keys[:-1], coins))
@@ -324,6 +334,8 @@ def laid_out(seen: Seen, values: np.ndarray, slopes: np.ndarray, *, is_exact: bo
         staleness=np.asarray(seen.info.staleness, np.int64),
         memories=_flat(seen.memories, 3) if jax.tree.leaves(seen.memories) else None,
         local_params=_flat(seen.local_params, 3) if jax.tree.leaves(seen.local_params) else None,
+        other_params=_flat(seen.other_params, 3) if jax.tree.leaves(seen.other_params) else None,
+        shifts=_flat(seen.info.shift, 2),
         values=values[:split].reshape(params.shape[:-1]),
         slopes=slopes[:split].reshape(params.shape),
         view_values=values[split:].reshape(views.shape[:-1]),

@@ -29,13 +29,11 @@ def is_finite(step: Step) -> Comparison:
 
 
 def has_weights(step: Step, *, num_workers: int) -> Comparison:
-    """Weights are 1/n or 0 where all n take part, else >= 0 and 1 in all; 0 in slots of nobody, whose worker is -1."""
+    """Weights are >= 0 and at most 1 in all, 1/n for each that arrives; 0 in slots of nobody, whose worker is -1."""
     weights, workers = step.moment.info.weights, step.moment.info.workers
     is_worker, is_zero = (workers >= -1) & (workers < num_workers), weights == 0
-    if workers.shape[0] == num_workers:
-        is_weight = is_zero | (jnp.abs(weights * num_workers - 1) < NEAR)
-    else:
-        is_weight = (weights >= 0) & (jnp.abs(jnp.sum(weights) - 1) < NEAR)
+    most = jnp.sum(~is_zero) / num_workers if workers.shape[0] == num_workers else 1.0
+    is_weight = (weights >= 0) & (jnp.sum(weights) < most + NEAR)
     return rounding.holds(jnp.all(is_worker & jnp.where(workers < 0, is_zero, is_weight)))
 
 
