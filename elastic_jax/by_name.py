@@ -82,7 +82,17 @@ def _value(name: str, text: str) -> Any:
 def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
     module = PARTS[name]
     function = node.func if isinstance(node, ast.Call) else node
-    kinds = ("Barrier", "Clock", "Compressor", "CrashModel", "DelayModel", "DropModel", "Mixing", "ReadModel", "Topology")
+    kinds = (
+        "Barrier",
+        "Clock",
+        "Compressor",
+        "CrashModel",
+        "DelayModel",
+        "DropModel",
+        "Mixing",
+        "ReadModel",
+        "Topology",
+    )
     constructors = [
         attribute
         for attribute, value in vars(module).items()

@@ -1,5 +1,7 @@
 """Topologies mix symmetrically and to the mean, along edges only, with the spectra that theory knows."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import networkx
@@ -19,9 +21,11 @@ ALL = {
     "thin torus": (topologies.torus(2, 3), networkx.circular_ladder_graph(3)),
     "hypercube": (topologies.hypercube(8), networkx.hypercube_graph(3)),
     "star": (topologies.star(5), networkx.star_graph(4)),
+    "exponential": (topologies.exponential(7), networkx.complete_graph(7)),
 }
 over_all = pytest.mark.parametrize("name", ALL)
-by_weights = pytest.mark.parametrize("weights", topologies.WEIGHTS)
+EXACT = ("metropolis", "max_degree", "best_constant")
+by_weights = pytest.mark.parametrize("weights", EXACT)
 
 
 def random_graphs():
@@ -50,7 +54,7 @@ def test_graphs_are_those_of_networkx(name):
 
 
 @settings(deadline=None, max_examples=30)
-@given(random_graphs(), st.sampled_from(topologies.WEIGHTS))
+@given(random_graphs(), st.sampled_from(("metropolis", "max_degree")))
 def test_mixing_matrices(graph, weights):
     """W is symmetric, doubly stochastic, positive on edges and diagonal, else zero; ζ = 1 - gap < 1."""
     topology = topologies.from_networkx(graph, weights=weights)
@@ -74,6 +78,46 @@ def test_the_ring_has_the_spectrum_of_theory(n):
     eigenvalues = 1 / 3 + 2 / 3 * np.cos(angles)
     np.testing.assert_allclose(np.sort(np.linalg.eigvalsh(topology.mixing_matrix)), np.sort(eigenvalues), atol=1e-14)
     assert topologies.spectral_gap(topology) == pytest.approx(1 - np.abs(eigenvalues[1:]).max())
+
+
+def test_better_weights_mix_faster():
+    """ζ falls from Metropolis to the best constant to the fastest; that is 1/2 on a torus and 5/7 on a star of six."""
+    for make in (partial(topologies.ring, 8), partial(topologies.star, 6), partial(topologies.torus, 3, 4)):
+        zetas = [topologies.zeta(make(weights=weights)) for weights in ("metropolis", "best_constant", "fastest")]
+        assert zetas[0] > zetas[1] > zetas[2] - 1e-6
+    assert topologies.zeta(topologies.torus(3, 4, weights="fastest")) == pytest.approx(1 / 2, abs=1e-6)
+    assert topologies.zeta(topologies.star(6, weights="fastest")) == pytest.approx(5 / 7, abs=1e-6)
+    eigenvalues = np.linalg.eigvalsh(np.diag([2.0] * 8) - topologies.ring(8).adjacency)
+    best = (eigenvalues[-1] - eigenvalues[1]) / (eigenvalues[-1] + eigenvalues[1])
+    assert topologies.zeta(topologies.ring(8, weights="best_constant")) == pytest.approx(best)
+
+
+def test_exponential_graphs_have_short_ways():
+    """Circulant with 2⌈log₂ n⌉ - 1 or so neighbours, and a gap well above that of the ring."""
+    topology = topologies.exponential(16)
+    assert topologies.neighbours(topology)[0] == [1, 2, 4, 8, 12, 14, 15]
+    assert topologies.spectral_gap(topology) > 5 * topologies.spectral_gap(topologies.ring(16))
+    assert topologies.is_bipartite(topologies.ring(6))
+    assert not topologies.is_bipartite(topology)
+    assert topologies.mixing_rate(topology) == pytest.approx(1 - topologies.zeta(topology) ** 2)
+
+
+def test_random_graphs_are_connected_and_repeat():
+    """Erdős–Rényi: the same seed, the same graph; about rate · n (n - 1)/2 edges; too few edges are refused."""
+    one, same, other = (topologies.erdos_renyi(20, 0.4, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.adjacency, same.adjacency)
+    assert not np.array_equal(one.adjacency, other.adjacency)
+    assert 0.4 * 190 - 40 < len(topologies.edges(one)) < 0.4 * 190 + 40
+    with pytest.raises(ValueError, match=r"rate = 0.01 is too small: none of 100 graphs"):
+        topologies.erdos_renyi(20, 0.01)
+
+
+def test_a_matrix_of_ones_own_becomes_a_topology():
+    """Edges are where it is not zero; entries may be negative as long as it mixes."""
+    topology = topologies.from_matrix([[0.6, 0.5, -0.1], [0.5, 0.0, 0.5], [-0.1, 0.5, 0.6]])
+    assert topologies.edges(topology).tolist() == [[0, 1], [0, 2], [1, 2]]
+    with pytest.raises(ValueError, match=r"from_matrix has a mixing matrix of shape \(3,\)"):
+        topologies.from_matrix(np.ones(3))
 
 
 @by_weights
@@ -129,7 +173,7 @@ def test_mixing_is_the_matrix_product(name, dtype, key):
         np.testing.assert_allclose(np.mean(mixed[name_of_leaf], 0), np.mean(leaf, 0), atol=4 * tolerance)
 
 
-def test_rings_are_mixed_by_rolls_and_others_by_a_product():
+def test_rings_and_tori_are_mixed_by_rolls_and_others_by_a_product():
     """Rolls move rows between neighbours only; those of an asymmetric circulant go the right way."""
 
     def primitives(topology):
@@ -139,6 +183,8 @@ def test_rings_are_mixed_by_rolls_and_others_by_a_product():
         }
 
     assert "dot_general" not in primitives(topologies.ring(6))
+    assert "dot_general" not in primitives(topologies.torus(3, 4))
+    assert "dot_general" not in primitives(topologies.exponential(256))
     assert "dot_general" in primitives(topologies.star(6))
     assert "dot_general" in primitives(topologies.complete(6))
 
@@ -164,6 +210,7 @@ def test_one_mixing_shrinks_the_distance_to_the_mean_by_zeta(name, key):
     assert slow == pytest.approx(topologies.zeta(topology), abs=1e-9)
 
 
+SQUARE = topologies.ring(4).adjacency
 LINE = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], bool)
 
 
@@ -178,7 +225,8 @@ LINE = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], bool)
             LINE,
             "workers 0 and 2, which are not neighbours",
         ),
-        ([[1.5, -0.5, 0], [-0.5, 1, 0.5], [0, 0.5, 0.5]], LINE, "an entry -0.5"),
+        ([[1.5, -0.5, 0], [-0.5, 1, 0.5], [0, 0.5, 0.5]], LINE, "an eigenvalue other than that of the mean"),
+        ([[0, 0.5, 0, 0.5], [0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5], [0.5, 0, 0.5, 0]], SQUARE, "= 1; .*is bipartite"),
         (np.full((3, 3), np.nan), LINE, "an entry nan"),
         (np.eye(2), LINE, r"shape \(2, 2\)"),
     ],

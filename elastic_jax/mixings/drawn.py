@@ -108,7 +108,7 @@ def draw_sample(key: Array, *, num_workers: int, num_sampled: int) -> Array:
 def _mix_sample(key: Array, num_mixings: Array, rows: PyTree, *, draw: Any, num_sampled: int) -> PyTree:
     del num_mixings
     is_sampled = draw(key)
-    mean = stacked.weighted_sum(is_sampled / num_sampled, rows)
+    mean = stacked.weighted_sum(jnp.where(is_sampled, 1.0 / num_sampled, 0.0), rows)
     return stacked.where_rows(is_sampled, stacked.broadcast(mean, is_sampled.shape[0]), rows)
 
 
@@ -116,7 +116,7 @@ def _sample_matrix(key: Array, num_mixings: Array, *, draw: Any, num_sampled: in
     del num_mixings
     is_sampled = draw(key)
     both = is_sampled[:, None] & is_sampled[None, :]
-    return jnp.where(is_sampled[:, None], both / num_sampled, jnp.eye(is_sampled.shape[0]))
+    return jnp.where(is_sampled[:, None], jnp.where(both, 1.0 / num_sampled, 0.0), jnp.eye(is_sampled.shape[0]))
 
 
 def _sample_messages(key: Array, num_mixings: Array, *, draw: Any) -> Array:

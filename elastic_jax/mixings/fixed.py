@@ -178,7 +178,7 @@ def _mix_elastic(key: Array, num_mixings: Array, rows: PyTree, *, alpha: float) 
 
     def of_leaf(leaf: Array, anchor: Array) -> Array:
         old, a = leaf[n], jnp.asarray(alpha, leaf.dtype)
-        return (leaf + a * (old - leaf)).at[n].set(anchor)
+        return (leaf + a * (old[None] - leaf)).at[n].set(anchor)
 
     return jax.tree.map(of_leaf, rows, anchor)
 

@@ -39,9 +39,13 @@ def matcha(topology: topologies.Topology, budget: float, *, optimal: bool = True
     topologies.check(topology)
     budget = arguments.fraction("budget", budget)
     n = topologies.num_workers(topology)
-    laplacians = np.stack([_laplacian(matching, n) for matching in edge_colours(topology.adjacency)] or [np.zeros((n, n))])
+    laplacians = np.stack(
+        [_laplacian(matching, n) for matching in edge_colours(topology.adjacency)] or [np.zeros((n, n))]
+    )
     rates = best_rates(laplacians, budget) if optimal else np.full(len(laplacians), budget)
-    best = optimize.minimize_scalar(partial(_lost, laplacians=laplacians, rates=rates), bounds=(0.0, 1.0), method="bounded")
+    best = optimize.minimize_scalar(
+        partial(_lost, laplacians=laplacians, rates=rates), bounds=(0.0, 1.0), method="bounded"
+    )
     step = float(best.x)
     given = {"laplacians": laplacians, "rates": rates}
     return Mixing(

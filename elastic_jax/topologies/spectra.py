@@ -20,7 +20,7 @@ def spectral_gap(topology: Topology) -> float:
 
 
 def mixing_rate(topology: Topology) -> float:
-    """p = 1 - ζ² in (0, 1]: ‖W X - X̄‖² <= (1 - p) ‖X - X̄‖².
+    """P = 1 - ζ² in (0, 1]: ‖W X - X̄‖² <= (1 - p) ‖X - X̄‖².
 
     Source: Koloskova, Loizou, Boreiri, Jaggi, Stich, A Unified Theory of Decentralized SGD, ICML 2020, arXiv 2003.10422.
     """

@@ -53,7 +53,11 @@ def chosen(algorithm: Algorithm, params: Params, problem: Problem | None) -> tup
     n = algorithm.num_workers
     return (
         Check("finite", "x and the views are finite", steps.is_finite),
-        Check("weights", "at most 1/n for each that arrives in parallel steps, 1 in single ones", partial(steps.has_weights, num_workers=n)),
+        Check(
+            "weights",
+            "at most 1/n for each that arrives in parallel steps, 1 in single ones",
+            partial(steps.has_weights, num_workers=n),
+        ),
         Check("EC:P8", "ages within what is declared", partial(steps.has_ages, max_delay=_largest_age(declared))),
         *_numbers(state, declared),
         Check("EC:I1", "x moves by Σ w u", steps.moves_by_updates),

@@ -13,7 +13,19 @@ from typing import Any
 import jax
 import optax
 
-from elastic_jax import algorithms, barriers, base, clocks, compressors, crashes, delays, drops, mixings, reads, topologies
+from elastic_jax import (
+    algorithms,
+    barriers,
+    base,
+    clocks,
+    compressors,
+    crashes,
+    delays,
+    drops,
+    mixings,
+    reads,
+    topologies,
+)
 from laws import settings
 from laws.settings import NUM_WORKERS
 

@@ -239,7 +239,9 @@ def _periods(period: int | Sequence[int], *, num_workers: int) -> int | tuple[in
         return arguments.integer("period", period, low=1)
     periods = arguments.integers("period", period, low=1)
     if len(periods) != num_workers:
-        raise ValueError(f"period = {periods} has {len(periods)} numbers; it must be one, or num_workers = {num_workers}")
+        raise ValueError(
+            f"period = {periods} has {len(periods)} numbers; it must be one, or num_workers = {num_workers}"
+        )
     return periods
 
 
