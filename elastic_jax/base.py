@@ -141,8 +141,8 @@ class Info(NamedTuple):
     losses: Array
     """float[k]. Loss of each worker at its view, on its sample."""
     shift: PyTree
-    """[...], parameter units. What x moved by besides the updates of this step, 0 for most algorithms: the momentum of an
-    outer optimiser, what a worker that joins or leaves takes with it."""
+    """[...], parameter units. What x moved by besides the updates of this step, 0 for most algorithms: the momentum of
+    an outer optimiser, or what is overwritten."""
 
 
 class Algorithm(NamedTuple):

@@ -31,6 +31,11 @@ PARTS: Mapping[str, ModuleType] = {
 }
 """Which module makes the part that an argument of this name takes."""
 
+KINDS = frozenset(
+    ("Barrier", "Clock", "Compressor", "CrashModel", "DelayModel", "DropModel", "Mixing", "ReadModel", "Topology")
+)
+"""What their constructors return."""
+
 MADE_OF = {"mixing": "topology"}
 """Parts that are made of parts of another kind."""
 
@@ -82,22 +87,11 @@ def _value(name: str, text: str) -> Any:
 def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
     module = PARTS[name]
     function = node.func if isinstance(node, ast.Call) else node
-    kinds = (
-        "Barrier",
-        "Clock",
-        "Compressor",
-        "CrashModel",
-        "DelayModel",
-        "DropModel",
-        "Mixing",
-        "ReadModel",
-        "Topology",
-    )
     constructors = [
         attribute
         for attribute, value in vars(module).items()
         if inspect.isfunction(value)
-        and (module is optax or inspect.signature(value).return_annotation in kinds)
+        and (module is optax or inspect.signature(value).return_annotation in KINDS)
         and not attribute.startswith("check")
     ]
     if not isinstance(function, ast.Name):

@@ -152,8 +152,8 @@ def promised_state_bytes(algorithm: Algorithm, params: Params) -> int:
     """How many bytes the state holds, by the sentence "Bytes: FORMULA." of the variant's `State` docstring.
 
     In the formula, n is the number of workers, P the bytes of one set of parameters, O those of one state of the
-    optimiser, outer_O of the outer one; every other name is a hyper-parameter bound in `init` or `step`. It may add, subtract, multiply and
-    divide (//), call `min` and `max`, and compare.
+    optimiser, outer_O of the outer one; every other name is a hyper-parameter bound in `init` or `step`. It may add,
+    subtract, multiply and divide (//), call `min` and `max`, and compare.
 
     Raises:
         TypeError: for what is no algorithm, or no parameters.

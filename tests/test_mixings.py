@@ -152,7 +152,9 @@ def test_matcha_spends_its_budget_where_it_matters():
     best, equal = mixings.matcha(topology, 0.4), mixings.matcha(topology, 0.4, optimal=False)
     assert best.contraction > 1.05 * equal.contraction
     rates, laplacians = best.matrix.keywords["rates"], best.matrix.keywords["laplacians"]
-    of_best, of_equal = (np.linalg.eigvalsh(np.tensordot(p, laplacians, 1))[1] for p in (rates, np.full(len(rates), 0.4)))
+    of_best, of_equal = (
+        np.linalg.eigvalsh(np.tensordot(p, laplacians, 1))[1] for p in (rates, np.full(len(rates), 0.4))
+    )
     assert of_best > 1.2 * of_equal
     assert rates.sum() <= 0.4 * len(rates) + 1e-6
     with_bridge = int(np.flatnonzero(laplacians[:, 3, 4])[0])

@@ -20,7 +20,7 @@ PyTree = Any
 
 
 def matcha(topology: topologies.Topology, budget: float, *, optimal: bool = True) -> Mixing:
-    """W_k = I - a Σ_l B_l L_l: matching l of the graph, with the Laplacian L_l, is active (B_l = 1) with probability p_l.
+    """W_k = I - a Σ_l B_l L_l: matching l of the graph, of Laplacian L_l, is active (B_l = 1) with probability p_l.
 
     The probabilities make λ₂(Σ_l p_l L_l) largest under Σ_l p_l <= budget · (number of matchings), and a makes
     E‖W X - X̄‖² smallest.
@@ -47,13 +47,12 @@ def matcha(topology: topologies.Topology, budget: float, *, optimal: bool = True
         partial(_lost, laplacians=laplacians, rates=rates), bounds=(0.0, 1.0), method="bounded"
     )
     step = float(best.x)
-    given = {"laplacians": laplacians, "rates": rates}
     return Mixing(
-        partial(_mix, step=step, **given),
-        partial(_matrix, step=step, **given),
-        partial(_num_messages, **given),
+        partial(_mix, step=step, laplacians=laplacians, rates=rates),
+        partial(_matrix, step=step, laplacians=laplacians, rates=rates),
+        partial(_num_messages, laplacians=laplacians, rates=rates),
         n,
-        1.0 - _lost(step, **given) if n > 1 else 1.0,
+        1.0 - _lost(step, laplacians=laplacians, rates=rates) if n > 1 else 1.0,
     )
 
 

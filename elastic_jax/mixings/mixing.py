@@ -37,7 +37,7 @@ class Mixing(NamedTuple):
 
 def check(mixing: Mixing | Callable[[int], Mixing], *, num_rows: int) -> Mixing:
     """`mixing`, if it has `num_rows` rows; a function such as `mixings.average` is called with their number."""
-    made = mixing(num_rows) if callable(mixing) and not isinstance(mixing, Mixing) else mixing
+    made: Any = mixing(num_rows) if callable(mixing) and not isinstance(mixing, Mixing) else mixing
     if not isinstance(made, Mixing):
         arguments.instance("mixing", mixing, Mixing, "e.g. mixings.constant(topologies.ring(8))")
     if made.num_rows != num_rows:
@@ -48,7 +48,7 @@ def check(mixing: Mixing | Callable[[int], Mixing], *, num_rows: int) -> Mixing:
 
 
 def doubly_stochastic(name: str, matrix: Any) -> np.ndarray:
-    """`matrix` as float64[r, r] with rows and columns that sum to 1; entries may be negative, rows and columns differ."""
+    """`matrix` as float64[r, r] with rows and columns that sum to 1; it need be neither positive nor symmetric."""
     found = np.asarray(matrix, float)
     if found.ndim != 2 or found.shape[0] != found.shape[1] or not found.size:
         raise ValueError(f"{name} has shape {found.shape}; it must be [r, r] with r >= 1")
@@ -59,8 +59,8 @@ def doubly_stochastic(name: str, matrix: Any) -> np.ndarray:
         worst = int(np.argmax(np.abs(sums - 1)))
         if abs(sums[worst] - 1) > ROUNDING:
             raise ValueError(
-                f"{name} has a {which}, number {worst}, that sums to {sums[worst]:.6g}; it must be doubly stochastic: all "
-                "rows and columns sum to 1, else mixing moves the mean"
+                f"{name} has a {which}, number {worst}, that sums to {sums[worst]:.6g}; it must be doubly stochastic: "
+                "all rows and columns sum to 1, else mixing moves the mean"
             )
     return found
 

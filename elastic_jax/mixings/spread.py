@@ -19,8 +19,9 @@ def spread(mixing: Mixing, *, period: int, num_workers: int, is_late: bool = Fal
     At most H - 1 gradients of each worker have not been mixed yet, and H have been m times for each m >= 1.
 
     With one W: x_t - x_t^i = α Σ_s Σ_j (W^m(s) - J)_ij g_s^j, so by Minkowski c = max_i [(H - 1) Σ_j |(I - J)_ij| +
-    H Σ_{m>=1} Σ_j |(W^m - J)_ij|], which equal norms with the worst signs attain. With any: ‖X - X̄‖ shrinks by ρ = √(1 - p)
-    in every block of b mixings in expectation, and Σ_j ‖g^j‖² <= n M², so c = √n (b H / (1 - ρ) - 1). None where p = 0.
+    H Σ_{m>=1} Σ_j |(W^m - J)_ij|], which equal norms with the worst signs attain. With any: ‖X - X̄‖ shrinks by ρ =
+    √(1 - p) in every block of b mixings in expectation, and Σ_j ‖g^j‖² <= n M², so c = √n (b H / (1 - ρ) - 1). None
+    where p = 0.
 
     Args:
         mixing: rows are workers, then auxiliary ones.

@@ -22,7 +22,8 @@ def spectral_gap(topology: Topology) -> float:
 def mixing_rate(topology: Topology) -> float:
     """P = 1 - ζ² in (0, 1]: ‖W X - X̄‖² <= (1 - p) ‖X - X̄‖².
 
-    Source: Koloskova, Loizou, Boreiri, Jaggi, Stich, A Unified Theory of Decentralized SGD, ICML 2020, arXiv 2003.10422.
+    Source: Koloskova, Loizou, Boreiri, Jaggi, Stich, A Unified Theory of Decentralized SGD, ICML 2020, arXiv
+    2003.10422.
     """
     return 1.0 - zeta(topology) ** 2
 

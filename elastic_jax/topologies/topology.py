@@ -71,7 +71,7 @@ def from_adjacency(
     Args:
         adjacency: bool[n, n], symmetric and False on the diagonal; the graph must be connected.
         weights: for neighbours i, j of degrees d_i, d_j: "metropolis", W_ij = 1 / (1 + max(d_i, d_j)); "max_degree",
-            W_ij = 1 / (1 + max_k d_k): with both the diagonal is positive, and mixing converges on bipartite graphs too;
+            W_ij = 1 / (1 + max_k d_k): both have a positive diagonal, and mixing converges on bipartite graphs too;
             "best_constant", the best one weight for all edges; "fastest", the best of all (needs cvxpy).
         name: kept as it is.
         grid: see `Topology`.

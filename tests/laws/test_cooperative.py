@@ -37,7 +37,7 @@ def rows_of(algorithm, key, data):
 
 @pytest.mark.parametrize(("name", "module", "number"), SPECIAL, ids=[f"{name} {number}" for name, _, number in SPECIAL])
 def test_special_cases_are_cooperative_sgd(name, module, number, key):
-    """All rows, the global parameters and the weights are equal to rounding, on a run with samples and heterogeneity."""
+    """All rows, the global parameters and the weights are equal to rounding, on unlike workers."""
     own, make_general = module.COOPERATIVE[number]
     n = settings.NUM_WORKERS
     plain = {"num_workers": n, "step_size": settings.STEP_SIZE}

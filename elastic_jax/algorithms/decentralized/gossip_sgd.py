@@ -37,7 +37,7 @@ from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree,
 SGD_LIMIT: Mapping[str, Any] = {"mixing": mixings.average, "period": 1}
 
 COOPERATIVE: tuple[tuple[Mapping[str, Any], Callable[[int], Mapping[str, Any]]], ...] = (
-    ({"period": 2}, lambda n: {"period": 2, "mixing": mixings.around_ring}),
+    ({"period": 2}, lambda n: {"period": 2, "mixing": mixings.around_ring(n)}),
     ({"mixing": mixings.one_peer_exponential}, lambda n: {"period": 1, "mixing": mixings.one_peer_exponential(n)}),
     ({"mixing": lambda n: mixings.sampled(n, 2)}, lambda n: {"period": 1, "mixing": mixings.sampled(n, 2)}),
 )
@@ -169,12 +169,12 @@ def build(
         >>> from elastic_jax.algorithms import gossip_sgd
         >>> oracle = oracles.from_loss(lambda x, batch: 0.5 * jnp.sum((x - batch) ** 2))
         >>> algorithm = gossip_sgd.build(oracle, num_workers=4, step_size=0.5)
-        >>> state, data = algorithm.init(jax.random.key(0), jnp.zeros(1)), jnp.array([[0.0], [6.0], [12.0], [6.0]])
+        >>> state, data = algorithm.init(jax.random.key(0), jnp.zeros(1)), jnp.array([[0.0], [18.0], [36.0], [18.0]])
         >>> for t in range(2):
         ...     state, info = algorithm.step(jax.random.key(t), state, data)
         ...     print(state.local_params[:, 0], algorithm.global_params(state))
-        [2. 3. 4. 3.] [3.]
-        [3.5 4.5 5.5 4.5] [4.5]
+        [ 6.  9. 12.  9.] [9.]
+        [10.  13.5 17.  13.5] [13.5]
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
     size, optimizer = base.make_optimizer(step_size, optimizer)

@@ -9,9 +9,9 @@
     z_{t+1}   = z_t + e_t                       the anchor
     r_{t+1}^i = r_t^i - r_t^{i_t}, and a fresh time of the clock for i_t
 
-View: the local parameters of the worker, before it meets the anchor.
-Global parameters: x_t = (z_t + Σ_i x_t^i)/(n + 1), the mean of workers and anchor, a virtual iterate: a meeting moves both
-by the same force, so that it does not move x, and each update enters it with weight 1/(n + 1).
+View: the local parameters of the worker, before it meets the anchor. Staleness is how long ago it last did.
+Global parameters: x_t = (z_t + Σ_i x_t^i)/(n + 1), the mean of workers and anchor, a virtual iterate: a meeting moves
+both by the same force, so that it does not move x, and each update enters it with weight 1/(n + 1).
 Optimiser: one for each worker; its state stays with the worker. The anchor has none.
 Limit: none; see `SGD_LIMIT`.
 
@@ -36,7 +36,7 @@ SGD_LIMIT = None
 
 
 class State(NamedTuple):
-    """State of asynchronous elastic averaging SGD. Bytes: 4 + P + n * (P + O + 8)."""
+    """State of asynchronous elastic averaging SGD. Bytes: 4 + P + n * (P + O + 12)."""
 
     num_steps: Array
     """int32[]. Steps taken: gradients of all workers."""
@@ -46,6 +46,8 @@ class State(NamedTuple):
     """[n, ...], parameter units. x_t^i."""
     num_local_steps: Stacked[Array]
     """int32[n]. Steps that each worker has taken."""
+    meeting_steps: Stacked[Array]
+    """int32[n], steps. The steps taken by all when each worker had last met the anchor; 0 at the start."""
     remaining_times: Stacked[Array]
     """float32[n], simulated seconds. r_t^i: how long each worker still needs."""
     opt_states: Stacked[PyTree]
@@ -63,6 +65,7 @@ def init(
         anchor_params=params,
         local_params=local_params,
         num_local_steps=jnp.zeros(num_workers, jnp.int32),
+        meeting_steps=jnp.zeros(num_workers, jnp.int32),
         remaining_times=clock.draw(key, jnp.arange(num_workers, dtype=jnp.int32)),
         opt_states=stacked.init_optimizers(optimizer, local_params),
     )
@@ -101,11 +104,13 @@ def step(
 
     # apply: x^i = x^i - e + u, z = z + e, r = r - r^i and a fresh time for i
     moved = stacked.add(stacked.subtract(own, force), stacked.first(updates))
+    met = stacked.take_rows(state.meeting_steps, workers)
     new_state = State(
         num_steps=state.num_steps + 1,
         anchor_params=stacked.add(state.anchor_params, force),
         local_params=stacked.put_row(state.local_params, workers[0], moved),
         num_local_steps=stacked.put_rows(state.num_local_steps, workers, num_own_steps),
+        meeting_steps=stacked.put_rows(state.meeting_steps, workers, jnp.where(is_due, state.num_steps + 1, met)),
         remaining_times=stacked.put_rows(state.remaining_times - elapsed, workers, clock.draw(key_schedule, workers)),
         opt_states=stacked.put_rows(state.opt_states, workers, own_states),
     )
@@ -116,6 +121,7 @@ def step(
         grads=grads,
         updates=updates,
         weights=jnp.full(1, 1.0 / (num_workers + 1)),
+        staleness=state.num_steps - met,
         bits_sent=jnp.where(is_due, 8.0 * stacked.num_bytes(own), 0.0),
         elapsed=elapsed,
     )
@@ -131,6 +137,7 @@ def global_params(state: State) -> Params:
 def consistency_bound(constants: Constants, params: Params, *, step_size: StepSize | None) -> float | None:
     """None: how long a worker goes without meeting the anchor depends on all times drawn; no closed form is known."""
     del constants, params, step_size
+    return None
 
 
 def build(

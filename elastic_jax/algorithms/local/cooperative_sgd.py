@@ -171,7 +171,8 @@ def build(
         step_size: α > 0 of plain SGD, a float or an optax schedule, parameter / gradient units; default 0.1. x moves by
             α n / (n + v) times the mean gradient: compare at equal effective step sizes.
         optimizer: an optax optimiser instead of plain SGD, one copy for each worker.
-        mixing: W_k on n + v rows, of `mixings`, or a function of their number that makes it; default the average of all.
+        mixing: W_k on n + v rows, of `mixings`, or a function of their number that makes it; default the average of
+            all.
         num_auxiliary: v >= 0, rows without gradients, which start where the workers do.
         period: H >= 1, steps between mixings; the first is after step H.
 

@@ -8,14 +8,14 @@
     z_{t+1}   = z_t + a Σ_i (y_t^i - z_t)       if t + 1 is a multiple of H, else z_t; both of the old y and z
 
 View: the local parameters, which are held near the anchor and never become equal.
-Global parameters: x_t = (z_t + Σ_i x_t^i)/(n + 1), the mean of workers and anchor, a virtual iterate: springs do not move
-it, and each update enters it with weight 1/(n + 1).
+Global parameters: x_t = (z_t + Σ_i x_t^i)/(n + 1), the mean of workers and anchor, a virtual iterate: springs do not
+move it, and each update enters it with weight 1/(n + 1).
 Optimiser: one for each worker; its state stays with the worker. The anchor has none.
 Limit: none; see `SGD_LIMIT`.
 
-Source: Zhang, Choromanska, LeCun, Deep Learning with Elastic Averaging SGD, NeurIPS 2015, arXiv 1412.6651, the synchronous
-form with their elasticity a = α ρ; A(τ, W_a, 1) with τ = H in Wang, Joshi, Cooperative SGD, JMLR 2021, arXiv 1808.07576,
-whose best a = 2/(n + 2) is the default.
+Source: Zhang, Choromanska, LeCun, Deep Learning with Elastic Averaging SGD, NeurIPS 2015, arXiv 1412.6651, the
+synchronous form with their elasticity a = α ρ; A(τ, W_a, 1) with τ = H in Wang, Joshi, Cooperative SGD, JMLR 2021,
+arXiv 1808.07576, whose best a = 2/(n + 2) is the default.
 Departures: adapts, then combines, as Cooperative SGD does; the original takes the elastic force at x_t^i.
 """
 

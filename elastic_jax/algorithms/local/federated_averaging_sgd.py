@@ -9,9 +9,10 @@
               = y_t^i                           otherwise
 
 View: the participant's parameters, which drift apart in a round.
-Global parameters: x_t = Σ_{i in S_r} q_i x_t^i, what the server would take now, a virtual iterate except when a round is
-over. Workers that are not in the sample have no parameters.
-Optimiser: one for each worker; when a worker is sampled again its state is what it left behind (`kept`), or new (`reset`).
+Global parameters: x_t = Σ_{i in S_r} q_i x_t^i, what the server would take now, a virtual iterate except when a round
+is over. Workers that are not in the sample have no parameters.
+Optimiser: one for each worker; when a worker is sampled again its state is what it left behind (`kept`), or new
+(`reset`).
 Limit: with H = 1 and all workers, equal weights, this is synchronous SGD.
 
 Source: McMahan, Moore, Ramage, Hampson, Agüera y Arcas, Communication-Efficient Learning of Deep Networks from

@@ -142,10 +142,10 @@ def consistency_bound(
 ) -> float | None:
     """E‖x_t - v_t^i‖² <= α² (2 (1 - min_i p_i) (H - 1) M)²: at most H - 1 steps since all were averaged.
 
-    x_t - x_t^i = -α Σ_s Σ_j (p_j - a_ij(s)) g_s^j, where a_ij(s) >= 0 is what x^i has of g_s^j and Σ_j a_ij = 1, so that
-    Σ_j |p_j - a_ij| <= 2 (1 - min p). H is the least common multiple of the periods. A sample of equal workers with one
-    period: (α c M)² with c of `mixings.spread`. None for other samples, for an optimiser other than SGD with a constant
-    step size, or M unknown.
+    x_t - x_t^i = -α Σ_s Σ_j (p_j - a_ij(s)) g_s^j, where a_ij(s) >= 0 is what x^i has of g_s^j and Σ_j a_ij = 1, so
+    that Σ_j |p_j - a_ij| <= 2 (1 - min p). H is the least common multiple of the periods. A sample of equal workers
+    with one period: (α c M)² with c of `mixings.spread`. None for other samples, for an optimiser other than SGD with a
+    constant step size, or M unknown.
     """
     del params
     if num_sampled is None:
@@ -235,7 +235,7 @@ def build(
 
 def _periods(period: int | Sequence[int], *, num_workers: int) -> int | tuple[int, ...]:
     """One period, or one for each worker."""
-    if not isinstance(period, Sequence | np.ndarray) or isinstance(period, str):
+    if not isinstance(period, (list, tuple)):
         return arguments.integer("period", period, low=1)
     periods = arguments.integers("period", period, low=1)
     if len(periods) != num_workers:

@@ -13,14 +13,15 @@
     otherwise x_{t+1}^i = y_t^i, z_{t+1} = z_t
 
 View: the local parameters, which drift apart in a round.
-Global parameters: x_t = (1/n) Σ_i x_t^i, a virtual iterate. `shift` is what merging moves the mean by: outer momentum, and
-with an overlap what was done meanwhile and is overwritten.
-Optimiser: the inner one is one for each worker, its state stays with the worker; the outer one is one for each fragment.
+Global parameters: x_t = (1/n) Σ_i x_t^i, a virtual iterate. `shift` is what merging moves the mean by: outer momentum,
+and with an overlap what was done meanwhile and is overwritten.
+Optimiser: the inner one is one for each worker, its state stays with the worker; the outer one is one for each
+fragment.
 Limit: with H = 1 and plain SGD of step size 1 outside, this is synchronous SGD.
 
-Source: Wang, Tantia, Ballas, Rabbat, SlowMo, ICLR 2020, arXiv 1910.00643: outer SGD with momentum, as in BMUF, Chen, Huo,
-ICASSP 2016; Douillard et al., DiLoCo, 2023, arXiv 2311.08105: inner AdamW, outer Nesterov momentum (the default), 0.7 and
-0.9; Douillard et al., Streaming DiLoCo with overlapping communication, 2025, arXiv 2501.18512, for fragments.
+Source: Wang, Tantia, Ballas, Rabbat, SlowMo, ICLR 2020, arXiv 1910.00643: outer SGD with momentum, as in BMUF, Chen,
+Huo, ICASSP 2016; Douillard et al., DiLoCo, 2023, arXiv 2311.08105: inner AdamW, outer Nesterov momentum (the default),
+0.7 and 0.9; Douillard et al., Streaming DiLoCo with overlapping communication, 2025, arXiv 2501.18512, for fragments.
 Departures: SlowMo divides Δ by the inner step size and multiplies it again, which is the same while that is constant;
 fragments are whole leaves in the order of the tree, with about as many numbers each, and are sent in full precision.
 """
@@ -170,8 +171,8 @@ def consistency_bound(
 ) -> float | None:
     """E‖x_t - v_t^i‖² <= α² (2 (1 - 1/n) (H - 1 + H b / (1 - b)) M)²: at most H - 1 steps since a fragment was merged.
 
-    What was done m rounds ago makes b^m of the difference; whatever the outer optimiser does, it does to all workers. See
-    `local_sgd` for the rest. None for an inner optimiser other than SGD with a constant step size, or M unknown.
+    What was done m rounds ago makes b^m of the difference; whatever the outer optimiser does, it does to all workers.
+    See `local_sgd` for the rest. None for an inner optimiser other than SGD with a constant step size, or M unknown.
     """
     del params
     missing = 2 * (1 - 1 / num_workers) * (period - 1 + period * merge / (1 - merge))
@@ -201,7 +202,8 @@ def build(
         num_workers: n >= 1.
         step_size: α > 0 of plain SGD inside, a float or an optax schedule, parameter / gradient units; default 0.1.
         optimizer: an optax optimiser inside instead of plain SGD, one copy for each worker, whose state is kept.
-        outer_optimizer: an optax optimiser of pseudo-gradients; default SGD of step size 0.7 with Nesterov momentum 0.9.
+        outer_optimizer: an optax optimiser of pseudo-gradients; default SGD of step size 0.7 with Nesterov momentum
+            0.9.
         period: H >= 1, local steps of a round.
         num_fragments: F in [1, H], parts of the parameters that are sent one after the other in a round.
         overlap: D in [0, H - 1], steps that a fragment is on its way.
@@ -263,8 +265,8 @@ def _fragments(sizes: list[int], num_fragments: int) -> list[list[int]]:
     """Numbers of the leaves of each fragment: neighbours, with about as many elements each, and at least one leaf."""
     if num_fragments > len(sizes):
         raise ValueError(
-            f"num_fragments = {num_fragments} is out of range; it must be an integer in [1, {len(sizes)}], the leaves of "
-            "the parameters"
+            f"num_fragments = {num_fragments} is out of range; it must be an integer in [1, {len(sizes)}], the leaves "
+            "of the parameters"
         )
     middles = np.cumsum(sizes) - np.asarray(sizes) / 2
     wanted = np.minimum((middles * num_fragments / max(1, sum(sizes))).astype(int), num_fragments - 1)

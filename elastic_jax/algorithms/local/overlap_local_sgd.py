@@ -11,14 +11,15 @@
     otherwise x_{t+1}^i = y_t^i, and anchor and momentum stay
 
 View: the local parameters; a round shrinks their differences by 1 - a.
-Global parameters: x_t = (1 - a) (1/n) Σ_i x_t^i + a z_t, a virtual iterate: what the mean would be if the pull came now. Each
-update enters it with weight (1 - a)/n: the step is shorter than that of local SGD. `shift`: -a β m_t where t + 1 is a
-multiple of H.
+Global parameters: x_t = (1 - a) (1/n) Σ_i x_t^i + a z_t, a virtual iterate: what the mean would be if the pull came
+now. Each update enters it with weight (1 - a)/n: the step is shorter than that of local SGD. `shift`: -a β m_t where
+t + 1 is a multiple of H.
 Optimiser: one for each worker; its state stays with the worker.
 Limit: none; see `SGD_LIMIT`.
 
 Source: Wang, Liang, Joshi, Overlap Local-SGD, ICASSP 2020, arXiv 2002.09539.
-Departures: m is in parameter units, as is all that is sent; the source divides it by the step size and multiplies it again.
+Departures: m is in parameter units, as is all that is sent; the source divides it by the step size and multiplies it
+again.
 """
 
 from __future__ import annotations
@@ -136,8 +137,8 @@ def consistency_bound(
 ) -> float | None:
     """E‖x_t - v_t^i‖² <= (α c M)², c = (H - 1) (1 + (1 - a) (1 - 2/n)) + 2 H (1 - 1/n) (1 - a) / a.
 
-    Of a gradient of this round, of which there are at most H - 1 of each worker, x has (1 - a)/n, and x^i all if it is its
-    own and else nothing. What was generated m rounds ago is in x and in the mean of all alike, and x^i differs from
+    Of a gradient of this round, of which there are at most H - 1 of each worker, x has (1 - a)/n, and x^i all if it is
+    its own and else nothing. What was generated m rounds ago is in x and in the mean of all alike, and x^i differs from
     that mean by (1 - a)^m of what it had. None with momentum of the anchor, for an optimiser other than SGD with a
     constant step size, or M unknown.
     """
