@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import NamedTuple
@@ -14,7 +15,8 @@ import pytest
 import trajectories
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from elastic_jax import algorithms, base, devices, oracles
+from elastic_jax import algorithms, base, devices, mixings, oracles, topologies
+from elastic_jax.algorithms import gossip_sgd
 from elastic_jax.base import Stacked, StackedSlots
 
 FIRST_OF_FAMILIES = [next(iter(members)) for members in algorithms.families().values() if members]
@@ -114,6 +116,36 @@ def test_every_field_with_a_row_for_each_worker_is_split(variant, key):
         growing = [axis for axis, size in enumerate(small.shape) if size != large.shape[axis]]
         expected = PartitionSpec(*[None] * growing[0], "workers") if growing else PartitionSpec()
         assert sharding.spec == expected, (small.shape, large.shape)
+
+
+EXCHANGES = {
+    "ring": mixings.around_ring(8),
+    "torus": mixings.constant(topologies.torus(4, 4)),
+    "one peer": mixings.one_peer_exponential(8),
+}
+
+
+def collectives(compiled):
+    """The kinds of communication between devices in a compiled program."""
+    return set(
+        re.findall(r" (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(", compiled)
+    )
+
+
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_neighbours_exchange_rows_and_nobody_gathers_all(name, mesh, key):
+    """A step of gossip over four devices sends edges by permutation; a star has no such way, and must be seen to gather."""
+    found = {}
+    for label, mixing in {name: EXCHANGES[name], "star": mixings.constant(topologies.star(8))}.items():
+        n = mixing.num_rows
+        oracle = oracles.from_loss(lambda x, row: jnp.sum((x - row) ** 2))
+        algorithm = gossip_sgd.build(oracle, num_workers=n, mixing=mixing)
+        state = devices.place(algorithm.init(key, jnp.zeros(12)), mesh)
+        data = devices.place_data(jnp.ones((n, 12)), mesh)
+        step = jax.jit(algorithm.step, out_shardings=(devices.shardings(state, mesh), None))
+        found[label] = collectives(step.lower(devices.replicate(key, mesh), state, data).compile().as_text())
+    assert found[name] == {"collective-permute"}
+    assert "all-gather" in found["star"]
 
 
 def test_donating_what_was_placed_leaves_the_original(mesh):

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from elastic_jax import base, convolutions, delays, oracles, run, stacked
-from elastic_jax.algorithms import asynchronous_sgd, delayed_sgd, local_sgd
-from elastic_jax.benchmarks import relaxed, timing
+from elastic_jax import base, convolutions, delays, keys, oracles, run, stacked
+from elastic_jax.algorithms import asynchronous_sgd, delayed_sgd, gossip_sgd, local_sgd
+from elastic_jax.benchmarks import relaxed, timing, workloads
 from elastic_jax.problems import quadratic
 from proofs_check import live
 
@@ -38,6 +38,12 @@ def all_rates(num_rounds: int) -> list[Rate]:
         _at_most("convolution gradient in a loop / outside", _convolution_ratio(num_rounds), "ratio", 1.5),
         _at_most("worker mean / matrix-vector product, n=8, d=10⁶", _mean_ratio(num_rounds), "ratio", 1.2),
         _at_most("delayed SGD at d=10⁶, ring of τ=64 / of τ=16", _ring_ratio(num_rounds), "ratio", 1.3),
+        _at_most(
+            "gossip on a ring, logistic 784x10, a worker's step at n=1024 / at n=128",
+            _ring_of(num_rounds),
+            "ratio",
+            1.3,
+        ),
         *(_selection(fraction, num_rounds) for fraction in (0.001, 0.01, 0.1)),
         _at_most("checks at every step, 200 seeds, 1000 steps, d=50, n=8", _seconds_of_checks(num_rounds), "s", 20),
     ]
@@ -117,6 +123,25 @@ def _ring_ratio(num_rounds: int) -> float:
         return call
 
     return _ratio(seconds(64), seconds(16), num_rounds)
+
+
+def _ring_of(num_rounds: int, *, many: int = 1024, few: int = 128) -> float:
+    """Time for one worker, of all that a step of gossip costs: linear in n is 1."""
+
+    def seconds(num_workers: int) -> Callable[[], Any]:
+        work = workloads.WORKLOADS["logistic 784x10"](num_workers, None)
+        algorithm = gossip_sgd.build(work.problem.oracle, num_workers=num_workers)
+        params, data, key = work.problem.init(jax.random.key(0)), work.problem.data, keys.unrolled(jax.random.key(1))
+        step = jax.jit(algorithm.step, donate_argnums=1)
+        held = [algorithm.init(key, params)]
+
+        def call() -> Any:
+            held[0] = step(key, held[0], data)[0]
+            return held[0]
+
+        return call
+
+    return _ratio(seconds(many), seconds(few), num_rounds) * few / many
 
 
 def _pull(params: Array, batch: Array) -> Array:
