@@ -134,7 +134,7 @@ def collectives(compiled):
 
 @pytest.mark.parametrize("name", EXCHANGES)
 def test_neighbours_exchange_rows_and_nobody_gathers_all(name, mesh, key):
-    """A step of gossip over four devices sends edges by permutation; a star has no such way, and must be seen to gather."""
+    """Over four devices edges are sent by permutation; a star has no such way, and must be seen to gather."""
     found = {}
     for label, mixing in {name: EXCHANGES[name], "star": mixings.constant(topologies.star(8))}.items():
         n = mixing.num_rows
