@@ -391,9 +391,19 @@ def law_strategies(case: Case, dtype: Any = jnp.float64) -> None:
 
 
 def law_bits(case: Case) -> None:
-    """A worker sends a whole number of messages in a step, each of exactly the bits that are published."""
+    """A worker sends a whole number of messages in a step, each of exactly the bits that are published.
+
+    Where messages are sent in fragments, one after the other, as many sendings as there are fragments make one up.
+    """
     compressor = compressors.check(case.arguments.get("compressor"))
     bits, one = run(case).info.bits_sent.astype(float), compressor.bits(settings.params())
+    num_fragments = case.arguments.get("num_fragments", 1)
+    if num_fragments > 1:
+        sendings = bits[np.any(bits, axis=(1, 2))][:, np.any(bits, axis=(0, 2))]
+        whole = sendings.shape[1] // num_fragments * num_fragments
+        bits = sendings[:, :whole].reshape(len(sendings), -1, num_fragments, bits.shape[2])
+        assert bits.all(), "a fragment is missing"
+        bits = bits.sum(axis=2)
     messages = bits / one
     assert np.all(messages == np.round(messages)), f"{np.unique(bits)} bits are no multiples of {one}"
     assert messages.min() >= 0
