@@ -1,0 +1,60 @@
+"""Bugs of mixings, planted on purpose: an algorithm in, the same with one mistake out.
+
+What they declare is kept apart, in `mixed_runs.Run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from elastic_jax import stacked
+from elastic_jax.base import Algorithm
+from proofs_check import mixed
+
+
+def other_period(algorithm: Algorithm, *, period: int) -> Algorithm:
+    """Rows are mixed after every `period` steps, whatever is declared."""
+    return algorithm._replace(step=partial(algorithm.step, period=period))
+
+
+def one_step_late(algorithm: Algorithm) -> Algorithm:
+    """Rows are mixed where t, and not t + 1, is a multiple of H; never at t = 0."""
+    return algorithm._replace(init=partial(_start_late, init=algorithm.init))
+
+
+def summed(algorithm: Algorithm) -> Algorithm:
+    """Workers add up their parameters, instead of taking the mean, in every step."""
+    return algorithm._replace(step=partial(_sum_rows, step=algorithm.step, factor=float(algorithm.num_workers)))
+
+
+def lopsided(algorithm: Algorithm) -> Algorithm:
+    """Rows of the W of two workers sum to one, and its columns do not."""
+    W = np.array([[0.9, 0.1], [0.4, 0.6]])
+    mixing = mixed.known(algorithm).mixing._replace(mix=partial(_mix_by, matrix=W))
+    return algorithm._replace(step=partial(algorithm.step, mixing=mixing))
+
+
+def not_mixed(algorithm: Algorithm) -> Algorithm:
+    """Nobody ever mixes."""
+    return other_period(algorithm, period=10**6)
+
+
+def _start_late(key: Any, params: Any, *, init: Callable[..., Any]) -> Any:
+    state = init(key, params)
+    return state._replace(num_steps=state.num_steps - 1)
+
+
+def _sum_rows(key: Any, state: Any, data: Any, *, step: Callable[..., Any], factor: float) -> Any:
+    new_state, info = step(key, state, data)
+    return new_state._replace(local_params=stacked.scale(factor, new_state.local_params)), info
+
+
+def _mix_by(key: Any, num_mixings: Any, rows: Any, *, matrix: np.ndarray) -> Any:
+    del key, num_mixings
+    return jax.tree.map(lambda leaf: jnp.asarray(matrix, leaf.dtype) @ leaf, rows)
