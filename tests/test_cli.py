@@ -169,13 +169,15 @@ PARTS_AS_TEXT = {
     "mixing": "sampled(4, 2)",
     "optimizer": "adam(0.1)",
     "outer_optimizer": "sgd(1.0)",
+    "period": "[1, 2, 1, 2]",
     "reads": "masks(8, 0.5)",
+    "worker_weights": "[1, 2, 3, 4]",
 }
 
 
 @pytest.mark.parametrize("variant", algorithms.variants())
 def test_every_part_of_every_variant_can_be_written_as_text(variant):
-    """An argument annotated with the type of a part is made from its constructors, and `build` takes it."""
+    """An argument that is neither a number nor a word is made from its text, and `build` takes it."""
     build = algorithms.variant(variant).build
     plain = {"int", "float", "bool", "str", "StepSize", "Oracle"}
     for name, parameter in inspect.signature(build).parameters.items():

@@ -65,9 +65,10 @@ def _one_of(found: list[list[tuple[int, int]]], num_workers: int) -> Mixing:
     for row, matching in zip(partners, found, strict=False):
         for i, j in matching:
             row[i], row[j] = j, i
-    swaps = np.eye(num_workers)[partners]
     # W = (I + P)/2 is a projection, so that E[WᵀW] = E[W]
-    mean = (np.eye(num_workers) + swaps.mean(axis=0)) / 2
+    mean = np.eye(num_workers) / 2
+    for row in partners:
+        mean += np.eye(num_workers)[row] / (2 * len(partners))
     table = partners.astype(np.int32)
     return Mixing(
         partial(_mix_pairs, partners=table),

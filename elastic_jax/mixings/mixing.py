@@ -74,4 +74,4 @@ def lost_energy(mean_square: np.ndarray) -> float:
 def num_others(matrix: np.ndarray) -> np.ndarray:
     """int32[r]: to how many others each row is sent, who has it in theirs."""
     is_sent = (matrix != 0) & ~np.eye(len(matrix), dtype=bool)
-    return np.asarray(is_sent.sum(axis=0), np.int32)
+    return np.count_nonzero(is_sent, axis=0).astype(np.int32)
