@@ -74,7 +74,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     },
     "max_missing": {"2": 2},
     "clock": {"constant": clocks.constant(0.5), "exponential": clocks.exponential(2.0)},
-    "period": {"1": 1, "3": 3},
+    "period": {"1": 1, "3": 3, "each its own": (1, 2, 4, 2)},
     "mixing": {
         "around_ring": mixings.around_ring,
         "one_peer_exponential": mixings.one_peer_exponential,
@@ -141,6 +141,8 @@ def _of_module(name: str, module: Any) -> Iterator[Case]:
         for label, value in values.items():
             if parameter not in accepted or (getattr(value, "is_paired", False) and "fifo" not in accepted):
                 continue  # delays of senders and receivers are for variants with channels
+            if isinstance(value, tuple) and "Sequence" not in accepted[parameter].annotation:
+                continue  # numbers for each worker are for variants that take them
             memory = "error_feedback" if parameter == "compressor" and "error_feedback" in accepted else None
             yield Case(f"{name}({parameter}={label})", module, {parameter: value})
             if memory:

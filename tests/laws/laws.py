@@ -16,7 +16,7 @@ import numpy as np
 import trajectories
 from jax import lax
 
-from elastic_jax import base, compressors, metrics, stacked
+from elastic_jax import algorithms, base, compressors, metrics, stacked
 from laws import settings
 from laws.cases import Case
 from laws.settings import STEP_SIZE
@@ -216,6 +216,37 @@ def law_sgd_limit(case: Case) -> None:
     agree(run(case).params[:, 1:], expected, "the limit is not synchronous SGD")
 
 
+def law_cooperative(case: Case) -> None:
+    """Where a variant says at which arguments it is `cooperative_sgd`, it is: row by row, step by step."""
+    keys, data = batch_of(case.num_workers)
+    keys, data = jax.tree.map(lambda leaf: leaf[FIRST_SAMPLES], (keys, data))
+    plain = {"num_workers": case.num_workers, "step_size": STEP_SIZE}
+    for own, general in case.module.COOPERATIVE:
+        special = case.module.build(settings.oracle, **plain, **own)
+        reference = algorithms.variant("cooperative_sgd").build(settings.oracle, **plain, **general(case.num_workers))
+        found, expected = (_rows(algorithm, keys, data) for algorithm in (special, reference))
+        for what, first, second in zip(("rows", "x", "weights"), found, expected, strict=True):
+            agree(first, second, f"{what} of {case.name} at {own}")
+        assert np.abs(np.diff(found[0], axis=0)).max() > 0, "nothing moves"
+
+
+def _rows(algorithm: base.Algorithm, keys: jax.Array, data: Any) -> list[np.ndarray]:
+    """All rows [T, r, d], anchors and auxiliary ones last, x_t [T, d] and the weights [T, n]."""
+
+    def body(state: Any, t: jax.Array) -> tuple[Any, Any]:
+        state, info = algorithm.step(base.step_key(keys, t), state, data)
+        rows = [settings.flatten_rows(state.local_params)]
+        if hasattr(state, "anchor_params"):
+            rows.append(settings.flatten(state.anchor_params)[None])
+        if jax.tree.leaves(getattr(state, "auxiliary_params", ())):
+            rows.append(settings.flatten_rows(state.auxiliary_params))
+        return state, (jnp.concatenate(rows), settings.flatten(algorithm.global_params(state)), info.weights)
+
+    start = algorithm.init(keys[0], settings.params())
+    compiled = jax.jit(lambda state: lax.scan(body, state, jnp.arange(NUM_STEPS)), compiler_options=QUICKLY)
+    return [np.asarray(leaf) for leaf in compiled(start)[1]]
+
+
 # Law 4
 
 
@@ -361,7 +392,8 @@ def law_period(case: Case) -> None:
             if worker in last_views and not np.array_equal(view[others], last_views[worker][others]):
                 changes.add((worker, own))
             last_views[worker], num_own_steps[worker] = view, own + 1
-    early = sorted((worker, own) for worker, own in changes if own % period)
+    periods = np.broadcast_to(period, case.num_workers)
+    early = sorted((worker, own) for worker, own in changes if own % periods[worker])
     assert not early, f"others become visible to (worker, after its steps) {early}, which are no multiples of {period}"
     assert changes or case.num_workers == 1, "workers never learn of each other"
 

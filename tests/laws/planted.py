@@ -50,7 +50,8 @@ def _bug(
             given["error_feedback"] = True
         return plant(correct.build, oracle, **given)
 
-    module = SimpleNamespace(build=build, State=correct.State, SGD_LIMIT=correct.SGD_LIMIT)
+    special = getattr(correct, "COOPERATIVE", ())
+    module = SimpleNamespace(build=build, State=correct.State, SGD_LIMIT=correct.SGD_LIMIT, COOPERATIVE=special)
     return Bug(Case(name, module, arguments), law)
 
 
@@ -261,6 +262,20 @@ class _WithDiagnostics(NamedTuple):
     copy: Any
 
 
+def _anchor_of_moved(old: Any, new: Any, info: base.Info) -> Any:
+    """The anchor is drawn to workers that have already been drawn to it."""
+    moved = jax.tree.map(
+        lambda rows, one: one + 0.3 * jnp.sum(rows - one[None], 0), new.local_params, old.anchor_params
+    )
+    is_due = jax.tree.map(lambda a, b: jnp.any(a != b), new.anchor_params, old.anchor_params)
+    return new._replace(anchor_params=jax.tree.map(jnp.where, is_due, moved, new.anchor_params)), info
+
+
+def _shift_untold(old: Any, new: Any, info: base.Info) -> Any:
+    del old
+    return new, info._replace(shift=stacked.scale(0.0, info.shift))
+
+
 def _diagnostics(build: Any, oracle: Any, **arguments: Any) -> base.Algorithm:
     correct = build(oracle, **arguments)
 
@@ -279,6 +294,7 @@ SUMS, DENIES_LOSS, ROWS_ONLY = (
     partial(_after, _loss_denied),
     partial(_after, _rows_only),
 )
+ANCHOR_OF_MOVED, UNTOLD = partial(_after, _anchor_of_moved), partial(_after, _shift_untold)
 HANDED_ON = partial(_in_one_strategy, "map", _neighbours_keys)
 DROPPED = partial(_in_one_strategy, "groups of 3", _last_group_dropped)
 IN_FLOAT32 = partial(laws.law_types, dtype=jnp.float32)
@@ -297,6 +313,11 @@ BUGS = [
     _bug("averages every step", laws.law_period, "local_sgd", _always_averages, period=3),
     _bug("averages one step late", laws.law_period, "local_sgd", _averages_late, period=3),
     _bug("rows sum to one, columns do not", laws.law_global_step, "local_sgd", ROWS_ONLY),
+    _bug("anchor of moved workers (step)", laws.law_global_step, "elastic_averaging_sgd", ANCHOR_OF_MOVED),
+    _bug("anchor of moved workers (rows)", laws.law_cooperative, "elastic_averaging_sgd", ANCHOR_OF_MOVED),
+    _bug("neighbours mixed one step late", laws.law_cooperative, "gossip_sgd", _averages_late),
+    _bug("outer momentum untold (step)", laws.law_global_step, "outer_optimizer_sgd", UNTOLD),
+    _bug("outer momentum untold (mass)", laws.law_mass, "outer_optimizer_sgd", UNTOLD),
     _bug("Python int in the state", laws.law_types, "synchronous_sgd", _python_counter),
     _bug("float64 in a float32 run", IN_FLOAT32, "synchronous_sgd", partial(_after, _float64_inside)),
     _bug("schedule of the samples", laws.law_oblivious_schedule, "parameter_server_sgd", _of_samples),

@@ -53,6 +53,12 @@ def test_at_its_limit_it_is_synchronous_sgd(case):
     laws.law_sgd_limit(case)
 
 
+@over([case for case in DEFAULTS if hasattr(case.module, "COOPERATIVE")])
+def test_special_cases_are_cooperative_sgd(case):
+    """All rows, the global parameters and the weights are those of the general variant, on unlike workers."""
+    laws.law_cooperative(case)
+
+
 @over(CASES)
 def test_the_global_step_is_the_weighted_sum_of_updates(case):
     """x_{t+1} = x_t + Σ_k weights_k updates_k, whatever the optimiser, compressor, delay, clock."""
