@@ -165,8 +165,8 @@ def rows_of(state: Any) -> Array:
     """[r, d]. The rows of a state whose parameters are one array."""
     if hasattr(state, "anchor_params"):
         return jnp.concatenate([state.local_params, state.anchor_params[None]])
-    others = getattr(state, "auxiliary_params", ())
-    return jnp.concatenate([state.local_params, others]) if jax.tree.leaves(others) else state.local_params
+    others = jax.tree.leaves(getattr(state, "auxiliary_params", ()))
+    return jnp.concatenate([state.local_params, *others])
 
 
 def _without_grads(

@@ -70,8 +70,8 @@ def check(*, step_size: float = cases.STEP_SIZE) -> list[Check]:
     return [
         _judge(case, objective, form)
         for form in _forms()
-        for found in cases.few(_algorithms(form, step_size), number=2)
-        for case, objective in _runs(*found, step_size)
+        for name, algorithm in cases.few(_algorithms(form, step_size), number=2)
+        for case, objective in _runs(name, algorithm, step_size)
     ]
 
 
