@@ -24,8 +24,8 @@ def other_period(algorithm: Algorithm, *, period: int) -> Algorithm:
 
 
 def one_step_late(algorithm: Algorithm) -> Algorithm:
-    """Rows are mixed where t, and not t + 1, is a multiple of H; never at t = 0."""
-    return algorithm._replace(init=partial(_start_late, init=algorithm.init))
+    """Rows are mixed where t, and not t + 1, is a multiple of H, but not at t = 0."""
+    return algorithm._replace(step=partial(_count_late, step=algorithm.step))
 
 
 def summed(algorithm: Algorithm) -> Algorithm:
@@ -45,9 +45,10 @@ def not_mixed(algorithm: Algorithm) -> Algorithm:
     return other_period(algorithm, period=10**6)
 
 
-def _start_late(key: Any, params: Any, *, init: Callable[..., Any]) -> Any:
-    state = init(key, params)
-    return state._replace(num_steps=state.num_steps - 1)
+def _count_late(key: Any, state: Any, data: Any, *, step: Callable[..., Any]) -> tuple[Any, Any]:
+    late = state._replace(num_steps=jnp.maximum(state.num_steps - 1, 0))
+    new_state, info = step(key, late, data)
+    return new_state._replace(num_steps=state.num_steps + 1), info
 
 
 def _sum_rows(key: Any, state: Any, data: Any, *, step: Callable[..., Any], factor: float) -> Any:

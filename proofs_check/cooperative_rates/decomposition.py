@@ -29,9 +29,11 @@ Source
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from proofs_check import hypotheses, record, statistics
+from proofs_check import record, statistics
 from proofs_check.cooperative_rates import bugs, instances, mixed_runs
 from proofs_check.cooperative_rates.mixed_runs import Run
 from proofs_check.record import Check
@@ -61,8 +63,8 @@ def control() -> list[Check]:
     run = mixed_runs.one("isotropic", lambda mixed: mixed_runs.is_average(mixed) and mixed.period > 1)
     tied = mixed_runs.one("isotropic", lambda mixed: mixed.num_auxiliary > 0)
     gossip = mixed_runs.one("isotropic", mixed_runs.is_sparse)
-    flat = run._replace(case=run.case._replace(constants=run.case.constants._replace(smoothness=1.8)))
-    silent = run._replace(case=run.case._replace(constants=run.case.constants._replace(grad_variance=0.0)))
+    flat = run.with_constants(smoothness=1.8)
+    silent = run.with_constants(grad_variance=0.0)
     planted = {
         "workers that add up their parameters": mixed_runs.rerun(run, bugs.summed, "isotropic"),
         "columns of W that do not sum to 1": mixed_runs.rerun(gossip, bugs.lopsided, "isotropic"),
@@ -81,29 +83,17 @@ def control() -> list[Check]:
 def _judge(
     run: Run, *, distance_factor: float = 1.0, noise_factor: float = 1.0, is_effective: bool = True
 ) -> list[Check]:
-    case = run.case
-    step_size = run.effective_step_size if is_effective else case.step_size
-    assumed = [
-        *run.assumed(),
-        hypotheses.is_unbiased(case.trajectory),
-        hypotheses.is_homogeneous(case.constants),
-        hypotheses.is_known(case.constants, "smoothness", "grad_variance"),
-    ]
-    distances_sq = distance_factor * run.mean(case.trajectory.distances_sq)
-
-    def per_step(_: object) -> Comparison:
-        return _per_step(run, step_size, distances_sq, noise_factor)
-
-    def summed(_: object) -> Comparison:
-        return _summed(run, step_size, distances_sq)
-
+    a = run.effective_step_size if is_effective else run.case.step_size
+    assumed = [*run.assumed(), *run.is_identical()]
+    per_step = partial(_per_step, a=a, distance_factor=distance_factor, noise_factor=noise_factor)
+    summed = partial(_summed, a=a, distance_factor=distance_factor)
     return [
-        case.judge(ID, "per step", "tight", assumed, per_step),
-        case.judge(ID, "summed", "upper", assumed, summed),
+        run.judge(ID, "per step", "tight", assumed, per_step),
+        run.judge(ID, "summed", "upper", assumed, summed),
     ]
 
 
-def _per_step(run: Run, a: float, distances_sq: np.ndarray, noise_factor: float) -> Comparison:
+def _per_step(run: Run, *, a: float, distance_factor: float, noise_factor: float) -> Comparison:
     """What is left of the descent beside its error terms, against the error terms."""
     found = run.case.trajectory
     (L,) = run.case.known("smoothness")
@@ -113,16 +103,18 @@ def _per_step(run: Run, a: float, distances_sq: np.ndarray, noise_factor: float)
     curved = a**2 * L / 2 * norms_sq(run.mean(found.view_slopes))
     measured = np.diff(found.values, axis=1) + along + a / 2 * gains - curved
     noise = a**2 * L / 2 * run.mean(norms_sq(found.noises)) / run.num_workers
+    distances_sq = distance_factor * run.mean(found.distances_sq)
     claimed = a * L**2 / 2 * distances_sq + noise_factor * noise
     return statistics.at_most(measured, claimed, is_exact=found.is_exact, scale=np.abs(found.values).max(), axes=("t",))
 
 
-def _summed(run: Run, a: float, distances_sq: np.ndarray) -> Comparison:
+def _summed(run: Run, *, a: float, distance_factor: float) -> Comparison:
     """The mean over t of ‖∇f(x_t)‖² and what comes of the gradients at the workers, against the other terms."""
     found = run.case.trajectory
     L, variance = run.case.known("smoothness", "grad_variance")
     of_workers = run.mean(norms_sq(found.view_slopes)).mean(axis=1)
     measured = norms_sq(found.slopes[:, :-1]).mean(axis=1) + (1 - a * L) * of_workers
+    distances_sq = distance_factor * run.mean(found.distances_sq)
     gain = 2 * (found.values[:, 0] - found.values[:, -1]) / (a * found.num_steps)
     claimed = gain + a * L * variance / run.num_workers + L**2 * distances_sq.mean(axis=1)
     return statistics.at_most(measured, claimed, is_exact=found.is_exact)

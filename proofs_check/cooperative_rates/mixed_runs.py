@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,8 @@ from proofs_check import cases, hypotheses, mixed, settings, trajectory, two_sam
 from proofs_check.cases import Case
 from proofs_check.cooperative_rates import instances
 from proofs_check.mixed import Mixed
-from proofs_check.record import Hypothesis
+from proofs_check.record import Check, Hypothesis
+from proofs_check.statistics import Comparison
 from proofs_check.trajectory import Trajectory, norms_sq
 
 STEP_SIZE = 0.03125
@@ -36,7 +37,7 @@ class Run(NamedTuple):
 
     @property
     def num_workers(self) -> int:
-        """n."""
+        """How many of the rows take gradients."""
         return self.case.algorithm.num_workers
 
     @property
@@ -57,6 +58,17 @@ class Run(NamedTuple):
         del self
         return np.asarray(values.mean(axis=2))
 
+    def judge(
+        self,
+        id: str,
+        name: str,
+        kind: str,
+        hypotheses: Sequence[Hypothesis],
+        compare: Callable[[Run], Comparison],
+    ) -> Check:
+        """The record of one statement in this run; see `record.judge`."""
+        return self.case.judge(id, name, kind, hypotheses, lambda _: compare(self))
+
     def consensus(self) -> np.ndarray:
         """float64[S, T]. (1/n) ‖(I - J) X_t‖² over all rows."""
         apart = mixed.apart(mixed.rows(self.case.trajectory))
@@ -71,6 +83,19 @@ class Run(NamedTuple):
             hypotheses.is_model(run, self.case.step_size),
             hypotheses.is_oblivious(run),
         ]
+
+    def is_identical(self) -> list[Hypothesis]:
+        """Workers draw the same samples without bias, and how smooth f is and how noisy they are is known."""
+        constants = self.case.constants
+        return [
+            hypotheses.is_unbiased(self.case.trajectory),
+            hypotheses.is_homogeneous(constants),
+            hypotheses.is_known(constants, "smoothness", "grad_variance"),
+        ]
+
+    def with_constants(self, **others: float) -> Run:
+        """The same run with other constants of the problem believed."""
+        return self._replace(case=self.case._replace(constants=self.case.constants._replace(**others)))
 
     def is_constant(self) -> Hypothesis:
         """One W, after the step, that brings rows together."""
