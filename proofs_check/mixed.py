@@ -88,7 +88,7 @@ def matrices_of(algorithm: Algorithm, *, is_exact: bool, num_steps: int) -> np.n
     with jax.enable_x64(True):
         keys = missing_messages.schedule_keys(key, num_steps)
         steps = jnp.arange(num_steps, dtype=jnp.int32)
-        draws = jax.jit(jax.vmap(found.mixing.matrix))(keys, steps // found.period)
+        draws = jax.jit(jax.vmap(found.mixing.matrix), compiler_options=trajectory.QUICKLY)(keys, steps // found.period)
         is_due = (np.arange(num_steps) + 1) % found.period == 0
         return np.where(is_due[:, None, None], np.asarray(draws, np.float64), np.eye(found.mixing.num_rows))
 
@@ -141,7 +141,8 @@ def without_grads(algorithm: Algorithm, start: np.ndarray, keys: Array, *, first
     """
     with jax.enable_x64(True):
         one = partial(_without_grads, step=still(algorithm).step, init=algorithm.init, first=first)
-        return np.asarray(jax.jit(jax.vmap(one, (None, 0)))(jnp.asarray(start, jnp.float64), keys))
+        over_runs = jax.jit(jax.vmap(one, (None, 0)), compiler_options=trajectory.QUICKLY)
+        return np.asarray(over_runs(jnp.asarray(start, jnp.float64), keys))
 
 
 def still(algorithm: Algorithm) -> Algorithm:

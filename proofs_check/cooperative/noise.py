@@ -34,7 +34,8 @@ def over_coins(algorithm: Algorithm, *, num_steps: int) -> np.ndarray:
     with jax.enable_x64(True):
         keys = trajectory.step_keys(key[0], key[1][None], num_steps=num_steps)[0, :-1]
         one = partial(_consensus, algorithm=_with_oracle(algorithm, _coin), dim=1)
-        return np.asarray(jax.jit(jax.vmap(one, (None, 0)))(keys, coins)).mean(axis=0)
+        over_paths = jax.jit(jax.vmap(one, (None, 0)), compiler_options=trajectory.QUICKLY)
+        return np.asarray(over_paths(keys, coins)).mean(axis=0)
 
 
 def over_coordinates(algorithm: Algorithm, *, num_steps: int, dim: int) -> np.ndarray:
@@ -50,7 +51,7 @@ def over_coordinates(algorithm: Algorithm, *, num_steps: int, dim: int) -> np.nd
         keys = trajectory.step_keys(key[0], key[1][None], num_steps=num_steps)[0, :-1]
         one = partial(_consensus, algorithm=_with_oracle(algorithm, _normal), dim=dim)
         unused = jnp.zeros((num_steps, algorithm.num_workers))
-        return np.asarray(jax.jit(one)(keys, unused)) / dim
+        return np.asarray(jax.jit(one, compiler_options=trajectory.QUICKLY)(keys, unused)) / dim
 
 
 def recursion(matrices: np.ndarray, of_updates: np.ndarray, *, num_workers: int, size: float) -> np.ndarray:
