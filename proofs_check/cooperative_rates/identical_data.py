@@ -34,10 +34,12 @@ Source
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
+from elastic_jax.base import Algorithm
 from proofs_check import hypotheses, record, statistics
 from proofs_check.cooperative_rates import bugs, instances, mixed_runs
 from proofs_check.cooperative_rates.mixed_runs import Run
@@ -62,13 +64,16 @@ def check(*, step_size: float = STEP_SIZE, sampled_step_size: float = SAMPLED_ST
         step_size: α > 0 of the exact runs.
         sampled_step_size: α > 0 of the sampled runs.
     """
-    names = ("at_optimum", "quadratic", "isotropic", "log_cosh", "convex", "noise_alone")
+    names = ("at_optimum", "quadratic", "isotropic", "log_cosh", "convex")
     exact = mixed_runs.exact(names, step_size=step_size, is_meant=mixed_runs.is_average)
+    noise = mixed_runs.exact(("noise_alone",), step_size=step_size, is_meant=mixed_runs.is_average)
     wide, round_ = (
         mixed_runs.sampled(name, parts=instances.AVERAGING, step_size=sampled_step_size)
         for name in ("quadratic", "round quadratic")
     )
-    return [one for found in (exact, wide, round_) for run in found for one in _judge(run)]
+    found = [one for runs in (exact, wide, round_) for run in runs for one in _judge(run)]
+    # where f is constant the other forms compare with zero
+    return found + [one for run in noise for one in _judge(run)[:2]]
 
 
 def control() -> list[Check]:
@@ -78,16 +83,14 @@ def control() -> list[Check]:
     nonconvex = chosen("rational", _is_apart)
     steep = run.with_constants(smoothness=2.01 / run.case.step_size)
     shorter = noise._replace(mixed=noise.mixed._replace(period=noise.mixed.period - 1))
-    planted = {
+    planted: dict[str, Callable[[Algorithm], Algorithm]] = {
         "no averaging": bugs.not_mixed,
         "averaging one step late": bugs.one_step_late,
         "averaging after every third step": partial(bugs.other_period, period=3),
     }
+    wrong = {name: mixed_runs.rerun(noise, bug, "noise_alone") for name, bug in planted.items()}
     return [
-        *(
-            record.planted(_judge(mixed_runs.rerun(noise, bug, "noise_alone"))[0], name)
-            for name, bug in planted.items()
-        ),
+        *(record.planted(_judge(each)[0], name) for name, each in wrong.items()),
         record.planted(_judge(shorter)[0], "H - 1 for H"),
         record.planted(_judge(noise.with_constants(grad_variance=0.95 * _variance(noise)))[0], "σ² understated"),
         record.planted(_judge(still, noise_factor=0.9)[1], "noise understated by a tenth"),
