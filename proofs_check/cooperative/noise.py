@@ -116,7 +116,7 @@ def _consensus(keys: Array, coins: Array, *, algorithm: Algorithm, dim: int) -> 
 
 
 def _apart_sq(rows: Array) -> Array:
-    return jnp.sum(jnp.square(rows - jnp.mean(rows, axis=0)))
+    return jnp.sum(jnp.square(rows - jnp.mean(rows, axis=0, keepdims=True)))
 
 
 def _coin(keys: Array, views: PyTree, data: Array, workers: Array) -> tuple[Array, PyTree]:
