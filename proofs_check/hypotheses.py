@@ -55,8 +55,10 @@ def is_used(trajectory: Trajectory) -> np.ndarray:
 def is_plain(trajectory: Trajectory, step_size: float) -> Hypothesis:
     """Every gradient becomes the update -α G: plain SGD, nothing is lost for ever, and nothing else moves x."""
     residual = float(np.abs((trajectory.updates + step_size * trajectory.grads) * is_used(trajectory)).max())
-    residual = max(residual, float(np.abs(trajectory.shifts).max()))
     limit = statistics.ROUNDING * max(step_size * float(np.abs(trajectory.grads).max()), trajectory.scale)
+    shift = float(np.abs(trajectory.shifts).max())
+    if residual <= limit < shift:
+        return Hypothesis("nothing but gradients moves x", False, f"largest shift {shift:.1e}")
     return Hypothesis("updates are -α G", residual <= limit, f"largest difference {residual:.1e}")
 
 

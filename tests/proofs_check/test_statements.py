@@ -142,10 +142,12 @@ def test_nothing_sampled_is_skipped_but_for_a_cap_an_unknown_bound_or_the_dead(c
     """On the library's problems the variants on their defaults are what the theorems are about.
 
     Only a form that needs all n gradients of a step is skipped where workers have died, one that needs a limit of what
-    is missing where messages may be lost for ever, and one that is about a special case elsewhere.
+    is missing where messages may be lost for ever, one about gradients alone where an outer optimiser moves x too, and
+    one that is about a special case elsewhere.
     """
     caps, unknown = ("α <=", "α = "), ("bound declared", "a limit K of what is missing")
     special = ("parallel steps, |I_t| >= 1 n", "gradients all the same", "channels in order")
+    special += ("nothing but gradients moves x",)
     allowed = (*caps, *unknown, *special)
     for id in STATEMENTS:
         for check in checks(id):
