@@ -34,7 +34,7 @@ import numpy as np
 from jax import Array
 
 from elastic_jax import problems
-from elastic_jax.base import Algorithm, Oracle, Problem
+from elastic_jax.base import Algorithm, Problem
 from proofs_check import cases, record, statistics, trajectory
 from proofs_check.cooperative_rates import bugs, mixed_runs
 from proofs_check.record import Check
@@ -55,13 +55,8 @@ WORKERS: Mapping[str, Mapping[str, Any]] = {
 }
 """{label: arguments of the quadratic problem}; where the b_i are equal they are moved to 1."""
 
-SETTINGS = (
-    ("different A and b", 5),
-    ("different A and b", 2),
-    ("different A and b", 1),
-    ("equal A", 5),
-    ("equal b", 5),
-)
+_DIFFERENT = "different A and b"
+SETTINGS = ((_DIFFERENT, 5), (_DIFFERENT, 2), (_DIFFERENT, 1), ("equal A", 5), ("equal b", 5))
 """Workers and H."""
 
 
@@ -80,8 +75,8 @@ def check(*, step_size: float = STEP_SIZE, num_steps: int = NUM_STEPS) -> list[C
 
 
 def control() -> list[Check]:
-    """H - 1 or α/2 mistaken for H or α; averaging every step, late, or not at all; x* for x_∞."""
-    judge = partial(_judge, "different A and b", 5, STEP_SIZE, NUM_STEPS)
+    """H - 1 or 1 mistaken for H, the latter being x* for x_∞; averaging too often or late; sums; workers that differ."""
+    judge = partial(_judge, _DIFFERENT, 5, STEP_SIZE, NUM_STEPS)
     planted: dict[str, Callable[[Algorithm], Algorithm]] = {
         "averaging after every step": partial(bugs.other_period, period=1),
         "averaging one step late": bugs.one_step_late,
@@ -91,7 +86,7 @@ def control() -> list[Check]:
         *(record.planted(one, "H - 1 mistaken for H") for one in judge(believed=4)),
         *(record.planted(one, "the optimum taken for the fixed point") for one in judge(believed=1)),
         *(record.planted(judge(plant=bug)[0], name) for name, bug in planted.items()),
-        record.planted(_of_optimum("different A and b", 2, STEP_SIZE, NUM_STEPS), "workers that differ in A and b"),
+        record.planted(_of_optimum(_DIFFERENT, 2, STEP_SIZE, NUM_STEPS), "workers that differ in A and b"),
     ]
 
 
@@ -116,12 +111,12 @@ def _judge(
     """
     problem = _problem(workers)
     rest = fixed_point(problem, believed or period, step_size)
-    settled = _run(problem._replace(init=partial(_start, at=rest)), period, step_size, num_steps, plant)
+    settled = _run(workers, period, step_size, num_steps, start=rest, plant=plant)
     whole = settled.params[:, ::period]
     found = [_record("stays", workers, period, settled, partial(_same, whole, np.broadcast_to(rest, whole.shape)))]
     if plant is not None:
         return found
-    run = _run(problem, period, step_size, num_steps, plant)
+    run = _run(workers, period, step_size, num_steps)
     last, best = run.params[:, -1], np.asarray(problem.constants.optimum)
     found.append(_record("reached", workers, period, run, partial(_same, last, rest[None])))
     if _is_optimal(workers, period):
@@ -134,7 +129,7 @@ def _judge(
 
 def _of_optimum(workers: str, period: int, step_size: float, num_steps: int) -> Check:
     problem = _problem(workers)
-    run = _run(problem, period, step_size, num_steps, None)
+    run = _run(workers, period, step_size, num_steps)
     best = np.asarray(problem.constants.optimum)
     return _record("optimum", workers, period, run, partial(_same, run.params[:, -1], best[None]))
 
@@ -147,7 +142,7 @@ def fixed_point(problem: Problem, period: int, step_size: float) -> np.ndarray:
 
 
 def _is_optimal(workers: str, period: int) -> bool:
-    return period == 1 or workers != "different A and b"
+    return period == 1 or workers != _DIFFERENT
 
 
 @functools.cache
@@ -169,22 +164,26 @@ def _start(key: Array, *, at: np.ndarray) -> Array:
 
 
 def _run(
-    problem: Problem,
+    workers: str,
     period: int,
     step_size: float,
     num_steps: int,
-    plant: Callable[[Algorithm], Algorithm] | None,
+    *,
+    start: np.ndarray | None = None,
+    plant: Callable[[Algorithm], Algorithm] | None = None,
 ) -> Trajectory:
-    algorithm = _algorithm(problem.oracle, problem.num_workers, period, step_size)
+    """One run, from `start` or from anywhere."""
+    algorithm, problem = _algorithm(workers, period, step_size), _problem(workers)
     algorithm = algorithm if plant is None else plant(algorithm)
+    problem = problem if start is None else problem._replace(init=partial(_start, at=start))
     return trajectory.sampled(algorithm, problem, num_steps=num_steps, num_seeds=1)
 
 
 @functools.cache
-def _algorithm(oracle: Oracle, num_workers: int, period: int, step_size: float) -> Algorithm:
+def _algorithm(workers: str, period: int, step_size: float) -> Algorithm:
     """Made once for both starting points, so that it is compiled once."""
-    given = {"period": period, "opt_states_at_averaging": "kept"}
-    return mixed_runs.build(given, oracle, num_workers=num_workers, step_size=step_size)
+    given, problem = {"period": period, "opt_states_at_averaging": "kept"}, _problem(workers)
+    return mixed_runs.build(given, problem.oracle, num_workers=problem.num_workers, step_size=step_size)
 
 
 def _record(name: str, workers: str, period: int, run: Trajectory, compare: Callable[[], Comparison]) -> Check:

@@ -20,9 +20,9 @@ Statement (CO:T4)
     quadratics it tells nothing.
 
 Why
-    H - 1 = 2 ζ²/(1 - ζ²), solved for ζ², is the crossing, and the right side grows with ζ². Floors: j noises after j steps of a period, and λ^2 + λ^4 + ...
-    in a mode. λ²/(1 - λ²) grows with λ², so that the mean over modes is at most ζ²/(1 - ζ²), and is equal to it where
-    all are alike. On a quadratic the mean gradient of the workers is the gradient at their mean.
+    H - 1 = 2 ζ²/(1 - ζ²), solved for ζ², is the crossing, and the right side grows with ζ². Floors: j noises after j
+    steps of a period, and λ² + λ⁴ + ... in a mode. The mean of λ²/(1 - λ²) over modes is at most ζ²/(1 - ζ²), and is
+    equal to it where all are alike. On a quadratic the mean gradient of the workers is the gradient at their mean.
 
 Source
     Wang, Joshi, Cooperative SGD, JMLR 2021, arXiv 1808.07576, compares the two; the criterion follows from its bound,
