@@ -75,7 +75,7 @@ def check(*, step_size: float = STEP_SIZE, num_steps: int = NUM_STEPS) -> list[C
 
 
 def control() -> list[Check]:
-    """H - 1 or 1 mistaken for H, the latter being x* for x_∞; averaging too often or late; sums; workers that differ."""
+    """H - 1 mistaken for H, or x* for x_∞; averaging too often or late; sums in place of means; workers that differ."""
     judge = partial(_judge, _DIFFERENT, 5, STEP_SIZE, NUM_STEPS)
     planted: dict[str, Callable[[Algorithm], Algorithm]] = {
         "averaging after every step": partial(bugs.other_period, period=1),
