@@ -9,6 +9,7 @@ whose name is a word of the notation and says the reason:
     received_params         "undelivered"   what worker i has received, [n, ...], from which messages are missing
     stand_ins               "substituted"   a worker's own updates in the place of those that are missing
     local_params            "unmixed"   each worker has its own parameters, [n, ...], and x_t is their mean
+    anchor_params, auxiliary_params     "anchored"      rows that take no gradients have a part in this mean
 
 A statement is meant for the variants whose reasons are the ones it speaks of, all of them and no other. A field of
 parameters that is not listed is a reason of its own: no statement that knows nothing of it is tried.
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 from elastic_jax.base import Algorithm
 
 LATE, UNSENT, UNSEEN, UNMIXED = "late", "unsent", "unseen", "unmixed"
-UNDELIVERED, SUBSTITUTED = "undelivered", "substituted"
+UNDELIVERED, SUBSTITUTED, ANCHORED = "undelivered", "substituted", "anchored"
 
 REASONS: Mapping[str, str] = {
     "history": LATE,
@@ -36,10 +37,15 @@ REASONS: Mapping[str, str] = {
     "received_params": UNDELIVERED,
     "stand_ins": SUBSTITUTED,
     "local_params": UNMIXED,
+    "anchor_params": ANCHORED,
+    "auxiliary_params": ANCHORED,
 }
 """{field of a state: why views differ from x_t}."""
 
-OTHERS = frozenset({"params", "opt_state", "opt_states", "pendings", "messages", "lost_params"})
+OTHERS = frozenset(
+    {"params", "opt_state", "opt_states", "pendings", "messages", "lost_params"}
+    | {"round_params", "outer_params", "outer_opt_states", "anchor_momentum"}
+)
 """Fields with parameters in them that are no reason: what all workers read, optimisers, messages on their way."""
 
 _NUM_COORDINATES = 7

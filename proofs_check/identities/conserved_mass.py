@@ -16,8 +16,8 @@ Statement (EC:I11, equality)
         applied_t = v_t,    pending_t = Σ_{s=t-τ}^{t-1} D_{t,s} w_s                 written, and hidden from the read;
     where messages m_s^j = u_s^j + e_s^j - e_{s+1}^j are undelivered, with w = 1/n and Miss_t^i of EC:I2,
         applied_t^i = v_t^i,    pending_t^i = (1/n) Σ_{(s,j) in Miss_t^i} (m_s^j - its stand-in), or EC:I10 over layers;
-    and where workers have parameters of their own, x_t^i,
-        applied_t^i = x_t^i,    pending_t^i = (1/n) Σ_j (x_t^j - x_t^i)             what averaging would bring to i.
+    and where workers have parameters of their own, x_t^i, beside rows z_t that take no gradients, if there are any,
+        applied_t^i = x_t^i,    pending_t^i = Σ_j w^j x_t^j + (1 - Σ_j w^j) z_t - x_t^i     what averaging would bring.
 
 Why
     A message is what a worker has to send minus what it keeps: m = u + e - e'. Summed over s < t every memory
@@ -52,7 +52,7 @@ ACCOUNTS = (
     {lacks.LATE, lacks.UNSENT},
     {lacks.UNSEEN, lacks.UNSENT},
     {lacks.UNDELIVERED, lacks.SUBSTITUTED, lacks.UNSENT},
-    {lacks.UNMIXED},
+    {lacks.UNMIXED, lacks.ANCHORED},
 )
 """Reasons that occur together in one of the accounts of what is on its way."""
 
@@ -160,7 +160,11 @@ def _of_undelivered(case: Case) -> np.ndarray:
 
 def _of_own_parameters(run: Trajectory) -> np.ndarray:
     """[S, T, n, d]. Each worker's parameters, and what averaging would bring to it."""
-    assert run.local_params is not None
     applied = run.local_params
-    pending = (applied[:, :, None] - applied[:, :, :, None]).mean(axis=3)
-    return applied + pending
+    assert applied is not None
+    is_all = run.num_active == applied.shape[2]
+    weights = run.weights if is_all else np.broadcast_to(run.weights[:, :, :1], applied.shape[:3])
+    mean = np.einsum("stn,stnd->std", weights, applied)
+    if run.other_params is not None:
+        mean += (1 - weights.sum(axis=2))[..., None] * run.other_params.mean(axis=2)
+    return applied + (mean[:, :, None] - applied)

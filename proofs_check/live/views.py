@@ -46,7 +46,7 @@ def account(reasons: frozenset[str], state: Any, declared: Mapping[str, Any]) ->
         return Account("EC:I2", "v is x of `staleness` steps ago", _snapshot)
     if reasons == {lacks.UNSENT}:
         return Account("EC:I7", "x - v = mean of the memories", _unsent)
-    if reasons == {lacks.UNMIXED}:
+    if lacks.UNMIXED in reasons and reasons <= {lacks.UNMIXED, lacks.ANCHORED}:
         return Account("EC:I11", "v = own parameters, whose mean is x", _unmixed)
     if lacks.UNSEEN in reasons and reasons <= {lacks.UNSEEN, lacks.UNSENT} and "reads" in declared:
         id = "EC:I9" if lacks.UNSENT in reasons else "EC:I6"
@@ -123,10 +123,21 @@ def _unsent(step: Step) -> Comparison:
 
 
 def _unmixed(step: Step) -> Comparison:
-    moment, local = step.moment, step.moment.state.local_params
-    own = rounding.close(step, stacked.subtract(moment.info.views, local))
-    mean = stacked.subtract(moment.params, stacked.worker_mean(local))
-    return rounding.worst(own, rounding.close(step, mean, num_terms=rounding.num_terms(moment)))
+    """Views are rows, and x is the mean of all rows with the weights of updates; an anchor has what is missing to 1."""
+    moment, info, state = step.moment, step.moment.info, step.moment.state
+    local, num_rows = state.local_params, stacked.num_rows(state.local_params)
+    is_all = info.workers.shape[0] == num_rows
+    own = local if is_all else stacked.take_rows(local, info.workers)
+    weights = info.weights if is_all else jnp.broadcast_to(info.weights[0], (num_rows,))
+    mean, rest = stacked.weighted_sum(weights, local), 1.0 - jnp.sum(weights)
+    if hasattr(state, "anchor_params"):
+        mean = stacked.add(mean, stacked.scale(rest, state.anchor_params))
+    if jax.tree.leaves(getattr(state, "auxiliary_params", ())):
+        mean = stacked.add(mean, stacked.scale(rest, stacked.worker_mean(state.auxiliary_params)))
+    return rounding.worst(
+        rounding.close(step, stacked.subtract(info.views, own)),
+        rounding.close(step, stacked.subtract(moment.params, mean), num_terms=rounding.num_terms(moment)),
+    )
 
 
 def _unseen(step: Step, *, reads: Any) -> Comparison:

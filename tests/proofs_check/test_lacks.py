@@ -89,6 +89,8 @@ def late_and_unsent():
         staleness=np.broadcast_to(np.minimum(np.arange(steps), delay)[None, :, None], (1, steps, n)),
         memories=np.array(held)[None],
         local_params=None,
+        other_params=None,
+        shifts=np.zeros((1, steps, params.shape[1])),
         values=zeros,
         slopes=params[None],
         view_values=np.zeros(views.shape[:3]),

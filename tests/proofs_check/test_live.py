@@ -110,6 +110,10 @@ def counted_twice(old: Any, new: Any, info: base.Info) -> Any:
     return new._replace(num_missing=new.num_missing + 3 * (new.num_missing - old.num_missing)), info
 
 
+def equal_weights(old: Any, new: Any, info: base.Info) -> Any:
+    return new, info._replace(weights=jnp.full(NUM_WORKERS, 1 / NUM_WORKERS))
+
+
 def all_forget(old: Any, new: Any, info: base.Info) -> Any:
     """The memories of those who did not write lose a tenth."""
     is_other = (jnp.arange(NUM_WORKERS, dtype=jnp.int32) != info.workers[0]).astype(jnp.float32)
@@ -173,6 +177,59 @@ SETTINGS: dict[str, tuple[base.Algorithm, dict[str, tuple[Any, str]]]] = {
         {
             "mass is lost": (scaled("local_params", 0.9999), "EC:I1"),
             "views told wrong": (told("views", 1.0001), "EC:I11"),
+        },
+    ),
+    "local, weighted": (
+        build("local_sgd", period=2, worker_weights=(1.0, 2.0, 3.0, 4.0), num_sampled=3),
+        {"mass is lost": (scaled("local_params", 0.9999), "EC:I1"), "weights are equal": (equal_weights, "EC:I11")},
+    ),
+    "participants": (
+        build("federated_averaging_sgd", period=2, num_sampled=2),
+        {
+            "mass is lost": (scaled("local_params", 0.9999), "EC:I1"),
+            "weights told wrong": (told("weights", 0.5), "weights"),
+        },
+    ),
+    "anchored": (
+        build("elastic_averaging_sgd", period=2),
+        {
+            "the anchor shrinks": (scaled("anchor_params", 0.999), "EC:I1"),
+            "views told wrong": (told("views", 1.01), "EC:I11"),
+        },
+    ),
+    "anchored, in turn": (
+        build("asynchronous_elastic_averaging_sgd", period=2),
+        {
+            "the anchor shrinks": (scaled("anchor_params", 0.999), "EC:I1"),
+            "weights told wrong": (told("weights", 5.0), "weights"),
+        },
+    ),
+    "auxiliary rows": (
+        build("cooperative_sgd", num_auxiliary=2, period=2),
+        {"auxiliary rows shrink": (scaled("auxiliary_params", 0.999), "EC:I1")},
+    ),
+    "overlap": (
+        build("overlap_local_sgd", period=2, anchor_decay=0.5),
+        {
+            "momentum is told wrong": (told("shift", 1.1), "EC:I1"),
+            "the anchor shrinks": (scaled("anchor_params", 0.999), "EC:I1"),
+        },
+    ),
+    "begun a round before": (
+        build("cocod_sgd", period=2),
+        {
+            "mass is lost": (scaled("local_params", 0.9999), "EC:I1"),
+        },
+    ),
+    "outer optimiser": (
+        build("outer_optimizer_sgd", period=2, num_fragments=2, overlap=1, merge=0.5),
+        {"momentum is untold": (told("shift", 0.0), "EC:I1"), "views told wrong": (told("views", 1.01), "EC:I11")},
+    ),
+    "gossip": (
+        build("gossip_sgd"),
+        {
+            "mass is lost": (scaled("local_params", 0.9999), "EC:I1"),
+            "views told wrong": (told("views", 1.01), "EC:I11"),
         },
     ),
     "drops": (
