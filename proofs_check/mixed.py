@@ -11,7 +11,6 @@ No variant is asked for its name. The state of the algorithm is not looked at: i
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -140,9 +139,8 @@ def without_grads(algorithm: Algorithm, start: np.ndarray, keys: Array, *, first
         first: the number of the first step.
     """
     with jax.enable_x64(True):
-        one = partial(_without_grads, step=still(algorithm).step, init=algorithm.init, first=first)
-        over_runs = jax.jit(jax.vmap(one, (None, 0)), compiler_options=trajectory.QUICKLY)
-        return np.asarray(over_runs(jnp.asarray(start, jnp.float64), keys))
+        begun = jnp.asarray(first, jnp.int32)
+        return np.asarray(_over_runs(jnp.asarray(start, jnp.float64), keys, begun, algorithm=algorithm))
 
 
 def still(algorithm: Algorithm) -> Algorithm:
@@ -170,15 +168,18 @@ def rows_of(state: Any) -> Array:
     return jnp.concatenate([state.local_params, *others])
 
 
-def _without_grads(
-    start: Array, keys: Array, *, step: Callable[..., Any], init: Callable[..., Any], first: int
-) -> Array:
-    state = init(base.split_key(keys[0]).schedule, start[0])
+@partial(jax.jit, static_argnames="algorithm", compiler_options=trajectory.QUICKLY)
+def _over_runs(start: Array, keys: Array, first: Array, *, algorithm: Algorithm) -> Array:
+    return jax.vmap(partial(_without_grads, algorithm=still(algorithm)), (None, 0, None))(start, keys, first)
+
+
+def _without_grads(start: Array, keys: Array, first: Array, *, algorithm: Algorithm) -> Array:
+    state = algorithm.init(base.split_key(keys[0]).schedule, start[0])
     n = state.local_params.shape[0]
-    state = with_rows(state, start[:n], start[n:])._replace(num_steps=jnp.asarray(first, jnp.int32))
+    state = with_rows(state, start[:n], start[n:])._replace(num_steps=first)
 
     def advance(state: Any, key: Array) -> tuple[Any, Array]:
-        new_state, _ = step(key, state, ())
+        new_state, _ = algorithm.step(key, state, ())
         return new_state, rows_of(new_state)
 
     _, seen = jax.lax.scan(advance, state, keys)
