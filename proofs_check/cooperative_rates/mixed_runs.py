@@ -25,8 +25,8 @@ MAX_TOSSES = 12
 """Six steps of two workers: a multiple of every period there."""
 
 SAMPLED_STEP_SIZE = 0.02
-NUM_STEPS = 48
-NUM_SEEDS = 256
+NUM_STEPS = 24
+NUM_SEEDS = 200
 
 
 class Run(NamedTuple):
