@@ -63,7 +63,7 @@ class Config:
     """Of the different workers."""
     step_size: float = 0.02
     """The effective α on quadratics."""
-    num_steps: int = 20_000
+    num_steps: int = 10_000
     num_seeds: int = 16
     periods: tuple[int, ...] = (1, 2, 5, 10, 20)
     """Of local SGD."""
@@ -557,7 +557,7 @@ def draw_topologies(axis: Axes, points: list[Point]) -> None:
         axis.errorbar(positions, networks.middle, errors, color=color, marker=marker, linestyle="none", label=name)
     most = max(own, key=_network_error)
     ends = np.array([min(point.network_error for point in own), most.network_error])
-    axis.plot(ends, ends * min(_unit(point) for point in own), color="black", linestyle="--", label="linear")
+    axis.plot(ends, ends * max(_unit(point) for point in own), color="black", linestyle="--", label="linear")
     axis.set(xscale="log", yscale="log", xlabel="τ (1 + λ²) / (1 - λ²) - 1", ylabel="network", title="local and gossip")
     figures.plain_decades(axis)
 
