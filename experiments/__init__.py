@@ -12,6 +12,8 @@ from elastic_jax import arguments
 from experiments import elastic_constants_in_training as elastic_constants_in_training
 from experiments import elastic_scheduler as elastic_scheduler
 from experiments import error_feedback_in_shared_memory as error_feedback_in_shared_memory
+from experiments import error_floors as error_floors
+from experiments import error_runtime_trade_off as error_runtime_trade_off
 from experiments import families_on_digits as families_on_digits
 from experiments import how_b_scales as how_b_scales
 from experiments import speed_up_in_n as speed_up_in_n

@@ -7,7 +7,8 @@ with the neighbours on the ring what it then must; nothing overlaps. Losses are 
 their mean x on the same samples, in means over blocks of steps which every τ divides.
 
 On a quadratic whose workers are alike both losses are known exactly at every step (`mixing_floors`), and so is where
-curves cross; at x they never do, as x goes the same way whatever τ is. A convolutional network learns CIFAR-10 besides.
+curves cross. At x none that comes down cross: x goes the same way whatever τ is, and on one floor chance decides. A
+convolutional network learns CIFAR-10 besides.
 """
 
 from __future__ import annotations
@@ -365,7 +366,7 @@ def early_claim(config: Config, curves: list[Curve]) -> Claim:
     statistic = partial(gain, times=[seconds(config, curve, ratio) for curve in curves])
     band = band_of_time(statistic, np.stack([curve.losses[:, MEAN] for curve in curves], axis=1))
     family, period = curves[0].way.family, curves[0].way.period
-    name = f"{family}, network, ρ = {ratio:g}: time of τ = {period} to its loss at x after half its steps / least of others"
+    name = f"{family}, network, ρ = {ratio:g}: time of τ = {period} to its loss at x half-way / least of others"
     return Claim.of_band(name, "> 1 at the lower end", band, holds=band.low > 1)
 
 
