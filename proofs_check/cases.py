@@ -63,11 +63,15 @@ def sizes(*, is_quick: bool) -> Iterator[None]:
 
 
 def few(meant: Iterable[Any], *, number: int) -> Iterator[Any]:
-    """All that is meant, or `number` of them, first and last included, where fewer are tried, see `sizes`."""
+    """All that is meant, or `number` of them, evenly from the middle, where fewer are tried, see `sizes`.
+
+    The first ones are plain variants, on which many bounds are zero.
+    """
     if not _is_quick.get():
         return iter(meant)
     everything = list(meant)
-    places = np.linspace(0, len(everything) - 1, min(number, len(everything))).round().astype(int)
+    number = min(number, len(everything))
+    places = np.linspace(0, len(everything) - 1, number + 2)[1:-1].round().astype(int)
     return (everything[place] for place in places)
 
 
