@@ -41,9 +41,8 @@ from experiments.ways_of_mixing import FAMILIES, Way
 QUESTION = (__doc__ or "").splitlines()[0]
 
 PROBLEMS = ("alike", "different")
-TOLERANCE = 0.03
-"""How far a floor may be from its prediction beyond its band: single precision, and half a run after its start is not
-yet stationary."""
+TOLERANCE = 0.01
+"""How far a floor may be from its prediction beyond its band: single precision."""
 EQUAL = 1e-3
 """How far floors of the same x may differ by rounding."""
 NEAR = 1.1
