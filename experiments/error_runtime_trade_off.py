@@ -75,7 +75,7 @@ class Config:
     num_network_workers: int = 8
     batch_size: int = 4
     network_step_size: float = 0.1
-    num_network_steps: int = 1000
+    num_network_steps: int = 800
     num_network_seeds: int = 5
     every: int = 3
     """Steps between two losses of the network; no divisor of the block, so that all phases of a period are met."""
