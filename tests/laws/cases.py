@@ -141,7 +141,7 @@ def _of_module(name: str, module: Any) -> Iterator[Case]:
         for label, value in values.items():
             if parameter not in accepted or (getattr(value, "is_paired", False) and "fifo" not in accepted):
                 continue  # delays of senders and receivers are for variants with channels
-            if isinstance(value, tuple) and "Sequence" not in accepted[parameter].annotation:
+            if type(value) is tuple and "Sequence" not in accepted[parameter].annotation:
                 continue  # numbers for each worker are for variants that take them
             memory = "error_feedback" if parameter == "compressor" and "error_feedback" in accepted else None
             yield Case(f"{name}({parameter}={label})", module, {parameter: value})
