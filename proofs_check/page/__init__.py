@@ -1,6 +1,6 @@
 """All that was proved, as one page to read: no script, nothing loaded from elsewhere.
 
-First the constants of the paper, each with what was measured against it; then every statement with its text, its
+First what the papers promise, each with what was measured against it; then every statement with its text, its
 hypotheses, the bugs planted for it, and measured / claimed against the step.
 """
 
@@ -17,10 +17,11 @@ from string import Template
 
 import proofs_check
 from elastic_jax import provenance
-from proofs_check import paper_table, record
+from proofs_check import record
 from proofs_check.page import articles, plots, systems
 from proofs_check.page.words import badge, status
 from proofs_check.report import Outcome
+from proofs_check.tables import TABLES
 
 TEMPLATE = Path(__file__).with_name("template.html")
 REPOSITORY = Path(__file__).parents[2]
@@ -53,8 +54,7 @@ def render(outcomes: Sequence[Outcome], *, seconds: float, folder: Path = REPOSI
         verdict=_verdict(outcomes),
         facts=_facts(outcomes, seconds),
         origin=_origin(),
-        source=escape(paper_table.SOURCE),
-        rows=systems.rows(found, prefix),
+        tables="".join(systems.section(table, found, prefix) for table in TABLES),
         loose=plots.LOOSE,
         contents="".join(articles.contents(family, members) for family, members in chosen.items()),
         articles="".join(

@@ -1,4 +1,4 @@
-"""The table of systems: what the paper promises, what is sharper, and what was measured."""
+"""A table of systems: what the papers promise, what is proved here, and what was measured."""
 
 from __future__ import annotations
 
@@ -7,28 +7,36 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from elastic_jax import algorithms
-from proofs_check import paper_table, report
+from proofs_check import report
 from proofs_check.page.words import anchor, badge, file_of, form_status, forms, place, status
 from proofs_check.record import Check
 from proofs_check.report import Outcome
+from proofs_check.tables import Row, Table
 
 
-def rows(found: Mapping[str, Outcome], prefix: str) -> str:
-    """The rows of <tbody>, those of the paper's table first.
+def section(table: Table, found: Mapping[str, Outcome], prefix: str) -> str:
+    """A table with its heading and what it is about.
 
     Args:
+        table: what is promised.
         found: {id: outcome}.
         prefix: of links to the code.
     """
-    parts = {"Table 1 of the paper": True, "Beyond the table": False}
-    return "".join(
-        f'<tr class="part"><th colspan="4" scope="colgroup">{title}</th></tr>'
-        + "".join(_row(row, found, prefix) for row in paper_table.ROWS if bool(row.papers) is is_papers)
-        for title, is_papers in parts.items()
+    headings = "".join(f'<th scope="col">{escape(each)}</th>' for each in (*table.headings, "measured / claimed"))
+    rows = "".join(
+        f'<tr class="part"><th colspan="4" scope="colgroup">{escape(title)}</th></tr>'
+        + "".join(_row(row, found, prefix) for row in members)
+        for title, members in table.parts
+    )
+    id = anchor(table.title).lower()
+    return (
+        f'<section aria-labelledby="{id}"><h2 id="{id}">{escape(table.title)}</h2><p>{escape(table.about)}</p>'
+        f'<div class="scroll tile"><table class="systems"><caption class="soft small">{escape(table.symbols)}</caption>'
+        f"<thead><tr>{headings}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
 
-def _row(row: paper_table.Row, found: Mapping[str, Outcome], prefix: str) -> str:
+def _row(row: Row, found: Mapping[str, Outcome], prefix: str) -> str:
     measured = []
     for id in row.ids:
         if id not in found:
@@ -38,9 +46,9 @@ def _row(row: paper_table.Row, found: Mapping[str, Outcome], prefix: str) -> str
         measured += [_measured(name, members) for (name, _), members in forms(found[id].checks).items()]
     held = [check for id in row.ids if id in found for check in found[id].checks if check.verdict == "holds"]
     return (
-        f'<tr><th scope="row">{escape(row.system)}<span class="soft small">{escape(row.relaxation)}</span>'
+        f'<tr><th scope="row">{escape(row.system)}<span class="soft small">{escape(row.why)}</span>'
         f'<span class="variants">{_variants(held, prefix)}</span></th>'
-        f'<td class="formula">{escape(row.papers) or "–"}</td><td class="formula">{escape(row.sharper) or "–"}</td>'
+        f'<td class="formula">{escape(row.papers) or "–"}</td><td class="formula">{escape(row.proved) or "–"}</td>'
         f"<td>{''.join(measured)}</td></tr>"
     )
 

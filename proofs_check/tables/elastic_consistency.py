@@ -1,32 +1,10 @@
-"""The constants of elastic consistency, system by system: what the paper promises, what is sharper, what shows it.
-
-The rows are words alone: each names the statements that measure it, and every number on the page comes from their
-records. n workers, delays of at most τ, d parameters, γ the fraction that a compressor loses, κ its norm, ω the
-variance of an unbiased one, M² a bound of E‖G‖², σ² the variance of a gradient.
-"""
+"""The constants of elastic consistency: B of E‖x - v‖² <= α² B², those of the paper's Table 1 first."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from proofs_check.tables.table import Row, Table
 
-SOURCE = "Nadiradze et al., Elastic Consistency, AAAI 2021, arXiv 2001.05918"
-
-
-class Row(NamedTuple):
-    """A system, and the constant B of E‖x - v‖² <= α² B²."""
-
-    system: str
-    relaxation: str
-    """Why views differ from the global parameters."""
-    papers: str
-    """B as the paper's Table 1 has it; empty where the table has no such row."""
-    sharper: str
-    """B as it is proved here; empty where the paper's form cannot be improved on."""
-    ids: tuple[str, ...]
-    """The statements that measure it."""
-
-
-ROWS = (
+TABLE_1 = (
     Row(
         "shared memory, one gradient a step",
         "reads miss parts of the last τ writes",
@@ -76,6 +54,9 @@ ROWS = (
         "(n − 1) M / n; β M where at most the fraction β of the norm is missing",
         ("EC:E10",),
     ),
+)
+
+BEYOND = (
     Row("parameter server, arrival order", "a view is a whole one, at most τ steps old", "", "τ M", ("EC:E2",)),
     Row(
         "message passing, drops with probability q",
@@ -128,4 +109,14 @@ ROWS = (
         ("EC:E1'",),
     ),
 )
-"""The rows of the paper's Table 1 first."""
+
+TABLE = Table(
+    title="Elastic consistency",
+    about="A worker's view v differs from the global parameters x; elastic consistency bounds it by E‖x − v‖² ≤ α² B², "
+    "α the step size. Each row is a system with the constant B that the paper promises (Nadiradze et al., Elastic"
+    " Consistency, AAAI 2021, arXiv 2001.05918) and the one that is proved here where it is smaller.",
+    symbols="n workers, delays up to τ, d parameters; γ is what a compressor loses, κ its norm, ω the variance of an "
+    "unbiased one; M² bounds E‖G‖², σ² is the variance of a gradient.",
+    headings=("system", "the paper's B", "proved here"),
+    parts=(("Table 1 of the paper", TABLE_1), ("Beyond the table", BEYOND)),
+)

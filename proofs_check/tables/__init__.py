@@ -1,0 +1,8 @@
+"""What each paper promises, system by system, beside what is proved here and the statements that measure it."""
+
+from proofs_check.tables.cooperative import TABLE as COOPERATIVE
+from proofs_check.tables.elastic_consistency import TABLE as ELASTIC_CONSISTENCY
+from proofs_check.tables.table import Row as Row
+from proofs_check.tables.table import Table as Table
+
+TABLES = (ELASTIC_CONSISTENCY, COOPERATIVE)
