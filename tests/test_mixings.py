@@ -84,6 +84,24 @@ def test_rows_come_together_as_declared(mixing):
     assert np.linalg.eigvalsh(mean)[-1] == pytest.approx(1 - mixing.contraction, abs=r * spread + 1e-9)
 
 
+@over_all
+def test_the_measured_rate_is_the_declared_one(mixing):
+    """Exactly where nothing is drawn, else within five standard errors of a share of 4,096 draws and the bias."""
+    measured = mixings.measured_contraction(mixing, key=jax.random.key(7))
+    is_drawn = bool(np.ptp(draws(mixing)[:: mixing.block], axis=0).max() > 0)
+    assert measured == pytest.approx(mixing.contraction, abs=5 / np.sqrt(4096) if is_drawn else 1e-12)
+
+
+def test_a_mixing_that_is_lazier_than_declared_is_noticed():
+    """W of one's own with the p of another one: half of it is done, and the measured p tells."""
+    mixing = mixings.sampled(6, 3)
+    lazy = mixing._replace(matrix=lambda key, k: (mixing.matrix(key, k) + jnp.eye(6)) / 2)
+    measured = mixings.measured_contraction(lazy, key=jax.random.key(7))
+    # E[((W + I)/2)²] = (3 E[W] + I)/4 for a projection: three quarters of p are left
+    assert measured == pytest.approx(0.75 * mixing.contraction, abs=5 / np.sqrt(4096))
+    assert measured < mixing.contraction - 5 / np.sqrt(4096)
+
+
 def test_a_sample_of_the_workers_has_the_factor_of_theory():
     """Over all subsets: E‖W X - X̄‖² = ((n - c)/(n - 1)) ‖X - X̄‖² for every X, and draws are uniform over them."""
     n, c = 5, 3

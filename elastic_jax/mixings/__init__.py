@@ -24,6 +24,7 @@ from elastic_jax.mixings.fixed import exponential as exponential
 from elastic_jax.mixings.fixed import hierarchical as hierarchical
 from elastic_jax.mixings.fixed import one_peer_exponential as one_peer_exponential
 from elastic_jax.mixings.matcha import matcha as matcha
+from elastic_jax.mixings.measured import measured_contraction as measured_contraction
 from elastic_jax.mixings.mixing import Mixing as Mixing
 from elastic_jax.mixings.mixing import check as check
 from elastic_jax.mixings.spread import spread as spread
