@@ -85,15 +85,21 @@ def flag(name: str, value: Any) -> bool:
 def instance(name: str, value: Any, kind: type, hint: str) -> Any:
     """`value`, which must be a `kind`; `hint` says how one is made."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; it must be a {kind.__name__}: {hint}")
+        raise TypeError(f"{name} = {_brief(value)} is a {type(value).__name__}; it must be a {kind.__name__}: {hint}")
     return value
 
 
 def function(name: str, value: Any, hint: str) -> Any:
     """`value`, which must be callable; `hint` gives its signature."""
     if not callable(value):
-        raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; it must be a function {hint}")
+        raise TypeError(f"{name} = {_brief(value)} is a {type(value).__name__}; it must be a function {hint}")
     return value
+
+
+def _brief(value: Any) -> str:
+    """`value` in one line of at most 200 characters: what is wrong about it comes after it."""
+    line = " ".join(repr(value).split())
+    return line if len(line) <= 200 else f"{line[:197]}..."
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:
@@ -169,6 +175,17 @@ def array(name: str, value: Any) -> np.ndarray:
         return arrays(name, np.asarray(value))
     except ValueError as error:
         raise ValueError(f"{name} = {describe(value)} makes no array: {error}") from error
+
+
+def square_matrix(name: str, value: Any) -> np.ndarray:
+    """`value` as finite float64[n, n], n >= 1."""
+    found = array(name, value)
+    if found.ndim != 2 or found.shape[0] != found.shape[1] or not found.size:
+        raise ValueError(f"{name} = {describe(found)}; it must be [n, n] with n >= 1")
+    found = found.astype(np.float64)
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name} = {describe(found)} has an entry {found[~np.isfinite(found)][0]}; all must be finite")
+    return found
 
 
 def floats(name: str, value: Any, shape: tuple[int, ...]) -> Any:

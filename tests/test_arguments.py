@@ -24,6 +24,7 @@ from elastic_jax import (
     crashes,
     delays,
     drops,
+    mixings,
     reads,
     topologies,
 )
@@ -176,8 +177,20 @@ PARTS = (
     (crashes, "CrashModel"),
     (drops, "DropModel"),
     (reads, "ReadModel"),
+    (topologies, "Topology"),
+    (mixings, "Mixing"),
 )
 """(module, what its constructors return)."""
+
+GRAPHS = (
+    *[(make, {"num_workers": 4}) for make in (topologies.complete, topologies.ring, topologies.star)],
+    *[(make, {"num_workers": 4}) for make in (topologies.hypercube, topologies.exponential)],
+    (topologies.torus, {"num_rows": 2, "num_columns": 2}),
+    (topologies.erdos_renyi, {"num_workers": 4, "rate": 1.0}),
+    (topologies.from_networkx, {"graph": networkx.path_graph(3)}),
+    (topologies.from_adjacency, {"adjacency": ~np.eye(3, dtype=bool)}),
+)
+AVERAGES = (mixings.around_ring, mixings.average, mixings.exponential, mixings.one_peer_exponential)
 
 PART_PARAMETERS = [
     (compressors.top_k, {"fraction": 0.5}, "fraction", ABOVE_ZERO | st.floats(min_value=1, exclude_min=True)),
@@ -191,6 +204,8 @@ PART_PARAMETERS = [
     (compressors.qsgd, {}, "num_levels", not_an_integer(1) | st.integers(min_value=2**23 + 1) | st.none()),
     (compressors.qsgd, {"num_levels": 4}, "scope", NOT_A_PART),
     (compressors.terngrad, {}, "scope", NOT_A_PART),
+    (compressors.powers_of_two, {}, "num_bits", not_an_integer(2) | st.integers(min_value=9) | st.none()),
+    (compressors.powers_of_two, {}, "scope", NOT_A_PART),
     (compressors.contracted, {}, "compressor", NOT_A_PART | st.sampled_from([compressors.top_k(0.5), None])),
     (delays.constant, {}, "delay", not_an_integer(0)),
     (delays.uniform, {}, "max_delay", not_an_integer(0)),
@@ -225,8 +240,29 @@ PART_PARAMETERS = [
     (topologies.hypercube, {}, "num_workers", not_an_integer(1) | st.sampled_from([3, 5, 6, 12])),
     (topologies.torus, {"num_columns": 2}, "num_rows", not_an_integer(1)),
     (topologies.torus, {"num_rows": 2}, "num_columns", not_an_integer(1)),
-    (topologies.ring, {"num_workers": 3}, "weights", NOT_A_PART),
+    (topologies.exponential, {}, "num_workers", not_an_integer(1)),
+    (topologies.erdos_renyi, {"rate": 1.0}, "num_workers", not_an_integer(1)),
+    (topologies.erdos_renyi, {"num_workers": 3}, "rate", OUTSIDE_UNIT),
+    (topologies.erdos_renyi, {"num_workers": 3, "rate": 1.0}, "seed", not_an_integer(0)),
     (topologies.from_networkx, {}, "graph", NOT_A_PART),
+    *[(make, others, "weights", NOT_A_PART) for make, others in GRAPHS],
+    *[(make, {}, "num_workers", not_an_integer(1)) for make in AVERAGES],
+    *[(make, {}, "topology", NOT_A_PART) for make in (mixings.constant, mixings.pairs, mixings.matchings)],
+    (mixings.elastic, {}, "num_workers", not_an_integer(1)),
+    (mixings.elastic, {"num_workers": 4}, "elasticity", ABOVE_ZERO | st.floats(min_value=0.4)),
+    (mixings.sampled, {"num_sampled": 1}, "num_workers", not_an_integer(1)),
+    (mixings.sampled, {"num_workers": 4}, "num_sampled", not_an_integer(1) | st.integers(min_value=5)),
+    (mixings.hierarchical, {"group_size": 2, "every": 2}, "num_groups", not_an_integer(1)),
+    (mixings.hierarchical, {"num_groups": 2, "every": 2}, "group_size", not_an_integer(1)),
+    (mixings.hierarchical, {"num_groups": 2, "group_size": 2}, "every", not_an_integer(1)),
+    (mixings.matcha, {"budget": 0.5}, "topology", NOT_A_PART),
+    (mixings.matcha, {"topology": topologies.ring(4)}, "budget", OUTSIDE_UNIT | st.just(0.0)),
+    (
+        mixings.matcha,
+        {"topology": topologies.ring(4), "budget": 0.5},
+        "optimal",
+        st.none() | st.integers() | st.text(max_size=3),
+    ),
 ]
 
 
@@ -258,10 +294,28 @@ def test_every_part_is_judged():
         f"{function.__name__}-{name}"
         for _, function in parts
         for name in inspect.signature(function).parameters
-        if (function, name) not in judged and name != "recorded"
+        if (function, name) not in judged and name not in ("grid", "name", *TABLES)
     ]
     assert len(parts) >= 25
     assert not missing
+
+
+TABLES = ("recorded", "adjacency", "matrix", "matrices")
+"""Parameters that are tables of numbers, judged by the tests below; a grid and a name come from the library itself."""
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(topologies.from_adjacency, "adjacency"), (topologies.from_matrix, "matrix"), (mixings.cycle, "matrices")],
+)
+@pytest.mark.parametrize(
+    "value", [3, None, True, "ab", [], {}, [1.0, 2.0], [[1.0, 2.0]], [["a"]], object(), [[math.nan]], [[], [1.0]]]
+)
+def test_a_matrix_is_square_and_finite(make, name, value):
+    """Whatever it is, the error begins with the argument, and is our own."""
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}(\[0\])?(\[0\])? (=|is) ") as caught:
+        make(value)
+    assert pathlib.Path(str(caught.traceback[-1].path)).is_relative_to(HOME)
 
 
 @pytest.mark.parametrize("recorded", [[], [1, 2], [[0.5]], [[-1]], [["a"]], None, 3, [[[0.5]]], [[[[0]]]]])
@@ -371,3 +425,13 @@ def test_graphs_that_are_none():
         topologies.from_networkx(networkx.Graph())
     with pytest.raises(ValueError, match="2 parts"):
         topologies.from_networkx(networkx.Graph([(0, 1), (2, 3)]))
+
+
+def test_a_wrong_part_is_told_in_one_line_however_large_it_is():
+    """A graph where a mixing belongs: what it should have been is not lost behind its matrix."""
+    with pytest.raises(TypeError) as caught:
+        mixings.check(topologies.ring(40), num_rows=40)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    assert "it must be a Mixing" in message

@@ -205,7 +205,7 @@ def test_what_moves_the_mean_is_refused():
         mixings.cycle([np.eye(2), np.eye(3)])
     with pytest.raises(ValueError, match=r"mixing = one of 5 rows; it must have 4"):
         mixings.check(mixings.elastic(4), num_rows=4)
-    with pytest.raises(ValueError, match=r"alpha = 0.4 is out of range; .*< 0.4"):
+    with pytest.raises(ValueError, match=r"elasticity = 0.4 is out of range; .*< 0.4"):
         mixings.elastic(4, 0.4)
     with pytest.raises(ValueError, match=r"num_sampled = 7 .*\[1, 6\]"):
         mixings.sampled(6, 7)

@@ -116,7 +116,7 @@ def test_a_matrix_of_ones_own_becomes_a_topology():
     """Edges are where it is not zero; entries may be negative as long as it mixes."""
     topology = topologies.from_matrix([[0.6, 0.5, -0.1], [0.5, 0.0, 0.5], [-0.1, 0.5, 0.6]])
     assert topologies.edges(topology).tolist() == [[0, 1], [0, 2], [1, 2]]
-    with pytest.raises(ValueError, match=r"from_matrix has a mixing matrix of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"^matrix = float64\[3\]; it must be \[n, n\]"):
         topologies.from_matrix(np.ones(3))
 
 
@@ -245,5 +245,5 @@ def test_the_number_of_workers_must_fit():
         topologies.check("ring")
     with pytest.raises(ValueError, match=r"^adjacency"):
         topologies.from_adjacency(np.eye(3, dtype=bool))
-    with pytest.raises(ValueError, match=r"^adjacency has shape"):
+    with pytest.raises(ValueError, match=r"^adjacency = int64\[2, 2\]; it must be bool"):
         topologies.from_adjacency([[0, 1], [1, 0]])

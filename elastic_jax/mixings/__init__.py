@@ -19,10 +19,10 @@ from elastic_jax.mixings.fixed import average as average
 from elastic_jax.mixings.fixed import constant as constant
 from elastic_jax.mixings.fixed import cycle as cycle
 from elastic_jax.mixings.fixed import elastic as elastic
-from elastic_jax.mixings.fixed import elasticity as elasticity
 from elastic_jax.mixings.fixed import exponential as exponential
 from elastic_jax.mixings.fixed import hierarchical as hierarchical
 from elastic_jax.mixings.fixed import one_peer_exponential as one_peer_exponential
+from elastic_jax.mixings.fixed import stable_elasticity as stable_elasticity
 from elastic_jax.mixings.matcha import matcha as matcha
 from elastic_jax.mixings.measured import measured_contraction as measured_contraction
 from elastic_jax.mixings.mixing import Mixing as Mixing

@@ -52,7 +52,7 @@ def average(num_workers: int) -> Mixing:
     )
 
 
-def elastic(num_workers: int, alpha: float | None = None) -> Mixing:
+def elastic(num_workers: int, elasticity: float | None = None) -> Mixing:
     """Every worker is drawn to an anchor, the last row, and the anchor to all of them.
 
         x^i = (1 - a) x^i + a z,    z = (1 - n a) z + a Σ_i x^i          both of the old x and z
@@ -61,19 +61,19 @@ def elastic(num_workers: int, alpha: float | None = None) -> Mixing:
 
     Args:
         num_workers: n >= 1; the mixing has n + 1 rows.
-        alpha: a, 0 < a < 2 / (n + 1); default 2 / (n + 2).
+        elasticity: a, 0 < a < 2 / (n + 1); default 2 / (n + 2).
 
     Source: Zhang, Choromanska, LeCun, Deep Learning with Elastic Averaging SGD, NeurIPS 2015, arXiv 1412.6651; the
     spectrum and the best a are those of Cooperative SGD, arXiv 1808.07576.
     """
     n = arguments.integer("num_workers", num_workers, low=1)
-    a = elasticity("alpha", alpha, num_workers=n)
+    a = stable_elasticity(elasticity, num_workers=n)
     matrix = np.diag(np.full(n + 1, 1.0 - a))
     matrix[n, :n] = matrix[:n, n] = a
     matrix[n, n] = 1.0 - n * a
     zeta = max(abs(1 - a), abs(1 - (n + 1) * a)) if n > 1 else abs(1 - 2 * a)
     return Mixing(
-        partial(_mix_elastic, alpha=a),
+        partial(_mix_elastic, elasticity=a),
         partial(_constant_matrix, matrix=matrix),
         partial(_constant_messages, counts=num_others(matrix)),
         n + 1,
@@ -82,11 +82,11 @@ def elastic(num_workers: int, alpha: float | None = None) -> Mixing:
     )
 
 
-def elasticity(name: str, alpha: float | None, *, num_workers: int) -> float:
-    """Checks the pull between workers and anchor: 0 < a < 2 / (n + 1), or 2 / (n + 2) for None."""
-    if alpha is None:
+def stable_elasticity(elasticity: float | None, *, num_workers: int) -> float:
+    """A pull between workers and anchor that brings them together: 0 < a < 2 / (n + 1), or 2 / (n + 2) for None."""
+    if elasticity is None:
         return 2.0 / (num_workers + 2)
-    return arguments.real(name, alpha, above=0.0, below=2.0 / (num_workers + 1))
+    return arguments.real("elasticity", elasticity, above=0.0, below=2.0 / (num_workers + 1))
 
 
 def cycle(matrices: Sequence[Any]) -> Mixing:
@@ -95,11 +95,13 @@ def cycle(matrices: Sequence[Any]) -> Mixing:
     Args:
         matrices: [c, r, r], each doubly stochastic; they need not be symmetric.
     """
-    if not len(matrices):
-        raise ValueError("matrices = []; it must have at least one")
+    if not isinstance(matrices, Sequence | np.ndarray) or isinstance(matrices, str) or not len(matrices):
+        raise ValueError(f"matrices = {arguments.describe(matrices)}; it must be a sequence of at least one [r, r]")
     found = [doubly_stochastic(f"matrices[{number}]", matrix) for number, matrix in enumerate(matrices)]
     if len({matrix.shape for matrix in found}) > 1:
-        raise ValueError(f"matrices have shapes {[matrix.shape for matrix in found]}; all must have the same")
+        raise ValueError(
+            f"matrices = {len(found)} of shapes {[matrix.shape for matrix in found]}; all must have the same"
+        )
     table = np.stack(found)
     # whatever the step of the cycle in which a block begins
     products = [reduce(lambda done, matrix: matrix @ done, np.roll(table, -first, 0)) for first in range(len(table))]
@@ -171,13 +173,13 @@ def _mix_average(key: Array, num_mixings: Array, rows: PyTree) -> PyTree:
     return stacked.broadcast(stacked.worker_mean(rows), stacked.num_rows(rows))
 
 
-def _mix_elastic(key: Array, num_mixings: Array, rows: PyTree, *, alpha: float) -> PyTree:
+def _mix_elastic(key: Array, num_mixings: Array, rows: PyTree, *, elasticity: float) -> PyTree:
     del key, num_mixings
     n = stacked.num_rows(rows) - 1
-    anchor = stacked.weighted_sum(jnp.full(n + 1, alpha).at[n].set(1.0 - n * alpha), rows)
+    anchor = stacked.weighted_sum(jnp.full(n + 1, elasticity).at[n].set(1.0 - n * elasticity), rows)
 
     def of_leaf(leaf: Array, anchor: Array) -> Array:
-        old, a = leaf[n], jnp.asarray(alpha, leaf.dtype)
+        old, a = leaf[n], jnp.asarray(elasticity, leaf.dtype)
         return (leaf + a * (old[None] - leaf)).at[n].set(anchor)
 
     return jax.tree.map(of_leaf, rows, anchor)

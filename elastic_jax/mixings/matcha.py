@@ -38,6 +38,7 @@ def matcha(topology: topologies.Topology, budget: float, *, optimal: bool = True
     """
     topologies.check(topology)
     budget = arguments.fraction("budget", budget)
+    arguments.flag("optimal", optimal)
     n = topologies.num_workers(topology)
     laplacians = np.stack(
         [_laplacian(matching, n) for matching in edge_colours(topology.adjacency)] or [np.zeros((n, n))]

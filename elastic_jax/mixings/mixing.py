@@ -49,11 +49,7 @@ def check(mixing: Mixing | Callable[[int], Mixing], *, num_rows: int) -> Mixing:
 
 def doubly_stochastic(name: str, matrix: Any) -> np.ndarray:
     """`matrix` as float64[r, r] with rows and columns that sum to 1; it need be neither positive nor symmetric."""
-    found = np.asarray(matrix, float)
-    if found.ndim != 2 or found.shape[0] != found.shape[1] or not found.size:
-        raise ValueError(f"{name} has shape {found.shape}; it must be [r, r] with r >= 1")
-    if not np.isfinite(found).all():
-        raise ValueError(f"{name} has an entry {found[~np.isfinite(found)][0]}; all must be finite")
+    found = arguments.square_matrix(name, matrix)
     for which, axis in (("row", 1), ("column", 0)):
         sums = found.sum(axis=axis)
         worst = int(np.argmax(np.abs(sums - 1)))

@@ -53,9 +53,8 @@ def from_matrix(matrix: Any, *, name: str = "from_matrix") -> Topology:
         matrix: float[n, n], symmetric, rows sum to 1, ‖W - J‖₂ < 1; entries may be negative.
         name: kept as it is.
     """
-    matrix = np.asarray(matrix, float)
-    square = matrix if matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] else np.zeros((0, 0))
-    adjacency = (np.abs(square) > ROUNDING) & ~np.eye(len(square), dtype=bool)
+    matrix = arguments.square_matrix("matrix", matrix)
+    adjacency = (np.abs(matrix) > ROUNDING) & ~np.eye(len(matrix), dtype=bool)
     return check(Topology(name, matrix, adjacency))
 
 
@@ -80,11 +79,9 @@ def from_adjacency(
         TypeError, ValueError: naming the argument, its value and what it must be.
     """
     arguments.one_of("weights", weights, WEIGHTS)
-    matrix = np.asarray(adjacency)
+    matrix = arguments.array("adjacency", adjacency)
     if matrix.dtype != bool or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-        raise ValueError(
-            f"adjacency has shape {matrix.shape} and dtype {matrix.dtype}; it must be bool[n, n] with n >= 1"
-        )
+        raise ValueError(f"adjacency = {arguments.describe(matrix)}; it must be bool[n, n] with n >= 1")
     if matrix.diagonal().any() or not np.array_equal(matrix, matrix.T):
         raise ValueError(f"adjacency of {name} must be symmetric and False on the diagonal")
     _check_connected(matrix, f"topology = {name}")

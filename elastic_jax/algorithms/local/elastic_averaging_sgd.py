@@ -182,7 +182,7 @@ def build(
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
     size, optimizer = base.make_optimizer(step_size, optimizer)
-    elasticity = mixings.elasticity("elasticity", elasticity, num_workers=num_workers)
+    elasticity = mixings.stable_elasticity(elasticity, num_workers=num_workers)
     period = arguments.integer("period", period, low=1)
     return Algorithm(
         init=partial(init, optimizer=optimizer, num_workers=num_workers),
