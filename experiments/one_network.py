@@ -1,0 +1,172 @@
+"""One network, many splits of its examples: one compiled program serves them all.
+
+Shards of all splits are padded to one length, so that a run on another split is one with other data. A seed is a split
+of its own, with coins of its own. What is measured at x does not depend on the split: the loss on all examples alike,
+and on held-out ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.flatten_util import ravel_pytree
+
+from elastic_jax import base, convolutions, data, metrics, run, stacked
+from elastic_jax.problems import cnn
+from experiments import elastic_scheduler
+
+IID = np.inf
+"""The α of a Dirichlet split whose shards are alike."""
+
+
+PARAMS = "params"
+"""float[d]: x in the end."""
+
+
+class Network(NamedTuple):
+    """A small convolutional network and its data set."""
+
+    problem: base.Problem
+    """Its own data are alike shards of all examples."""
+    dataset: data.Dataset
+    batch_size: int
+
+
+def build(
+    *,
+    dataset: str,
+    reduce: int,
+    channels: Sequence[int],
+    num_workers: int,
+    batch_size: int,
+    num_examples: int,
+    num_test: int,
+) -> Network:
+    """The network on the first `num_examples` examples; images lose a factor `reduce` in both directions."""
+    images = elastic_scheduler.reduced(data.load(dataset), reduce)
+    images = images._replace(
+        train_inputs=images.train_inputs[:num_examples],
+        train_targets=images.train_targets[:num_examples],
+        test_inputs=images.test_inputs[:num_test],
+        test_targets=images.test_targets[:num_test],
+    )
+    problem = cnn.build(num_workers=num_workers, dataset=images, batch_size=batch_size, channels=channels)
+    return Network(problem, images, batch_size)
+
+
+def splits(network: Network, alphas: Sequence[float], *, num_seeds: int, seed: int) -> dict[float, list[base.Shards]]:
+    """{α: the shards of each seed}, all padded to one length by repeating them from their beginning."""
+    found = {alpha: [_split(network, alpha, seed + number) for number in range(num_seeds)] for alpha in alphas}
+    longest = max(int(shards.sizes.max()) for some in found.values() for shards in some)
+    return {alpha: [padded(shards, longest) for shards in some] for alpha, some in found.items()}
+
+
+def _split(network: Network, alpha: float, seed: int) -> base.Shards:
+    targets = np.asarray(network.dataset.train_targets, np.int32)
+    return data.shard(
+        (network.dataset.train_inputs, targets),
+        num_workers=network.problem.num_workers,
+        split="iid" if alpha == IID else "dirichlet",
+        labels=targets,
+        alpha=None if alpha == IID else alpha,
+        seed=seed,
+        min_size=network.batch_size,
+    )
+
+
+def padded(shards: base.Shards, length: int) -> base.Shards:
+    """Leaves [n, length, ...], each row its shard again and again; `length` >= all sizes."""
+    sizes = np.asarray(shards.sizes)[:, None]
+    places = np.arange(length) % sizes
+    rows = np.arange(len(sizes))[:, None]
+    return shards._replace(examples=jax.tree.map(lambda leaf: leaf[rows, places], shards.examples))
+
+
+def train(
+    network: Network,
+    algorithm: base.Algorithm,
+    shards: base.Shards,
+    measured: Mapping[str, metrics.Metric],
+    *,
+    num_steps: int,
+    seed: int,
+    number: int,
+) -> dict[str, np.ndarray]:
+    """One seed, `number`, on its shards: {metric: float64[m, ...]}, of a tree by the names of its leaves, and `PARAMS`.
+
+    A program is compiled once for one `algorithm` and one `measured`: give the same objects again.
+    """
+    result = run.run(
+        algorithm,
+        network.problem.init(jax.random.key(seed)),
+        shards,
+        num_steps=num_steps,
+        key=run.seed_key(jax.random.key(seed + 1), number),
+        metrics=measured,
+        progress=False,
+    )
+    found: dict[str, np.ndarray] = {}
+    for name, (_, values) in result.history.items():
+        leaves = values.items() if isinstance(values, dict) else [(name, values)]
+        found |= {leaf: np.asarray(value, np.float64) for leaf, value in leaves}
+    return {**found, PARAMS: np.asarray(ravel_pytree(result.params)[0])}
+
+
+def copies_sent(every: int) -> metrics.Metric:
+    """float[]: bits that all workers have sent in the steps 0, ..., t, over those of all parameters."""
+    return metrics.metric(metrics.Total(_copies_sent), every)
+
+
+def sent_by_each(every: int, *, num_workers: int) -> metrics.Metric:
+    """float32[n]: the same of each worker, exactly where whole copies are sent."""
+    return metrics.metric(metrics.Running(partial(jnp.zeros, num_workers, jnp.float32), _sent_by_each), every)
+
+
+def _copies_sent(moment: metrics.Moment) -> Array:
+    return moment.info.bits_sent / (8.0 * stacked.num_bytes(moment.params))
+
+
+def _sent_by_each(carried: Array, moment: metrics.Moment) -> Array:
+    return carried.at[moment.info.workers].add(_copies_sent(moment), mode="drop")
+
+
+def at_mean(network: Network, every: int) -> metrics.Metric:
+    """{train_loss, test_loss, test_accuracy: float[]} at x; the first on all examples alike, whoever has them."""
+    return metrics.metric(partial(_at_mean, problem=network.problem), every)
+
+
+def accuracies_of_workers(network: Network, every: int) -> metrics.Metric:
+    """float[k]: test accuracy at the view of each active worker."""
+    return metrics.metric(partial(_accuracies, problem=network.problem), every)
+
+
+def _at_mean(moment: metrics.Moment, *, problem: base.Problem) -> dict[str, Array]:
+    return {"train_loss": problem.objective(moment.new_params, problem.data), **problem.evaluate(moment.new_params)}
+
+
+def _accuracies(moment: metrics.Moment, *, problem: base.Problem) -> Array:
+    return lax.map(partial(_accuracy, problem=problem), moment.info.views)
+
+
+def _accuracy(params: base.Params, *, problem: base.Problem) -> Array:
+    return problem.evaluate(params)["test_accuracy"]
+
+
+def dissimilarity(network: Network, vector: np.ndarray, shards: base.Shards) -> np.ndarray:
+    """float64[2], gradient units squared: (1/n) Σ_i ‖∇f_i - ∇f‖² and ‖∇f‖² at `vector`, one of `PARAMS`."""
+    params = ravel_pytree(network.problem.init(jax.random.key(0)))[1](jnp.asarray(vector))
+    gradient = jax.jit(convolutions.canonicalize(jax.grad(network.problem.objective)))
+    own = [gradient(params, _of_one(shards, worker)) for worker in range(network.problem.num_workers)]
+    rows = np.stack([np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(one)]) for one in own])
+    mean = rows.mean(axis=0, dtype=np.float64)
+    return np.array([((rows - mean) ** 2).sum(axis=1).mean(), (mean**2).sum()])
+
+
+def _of_one(shards: base.Shards, worker: int) -> base.Shards:
+    return jax.tree.map(lambda leaf: leaf[worker : worker + 1], shards)

@@ -1,0 +1,86 @@
+"""Ways of spending one budget of bits: each worker sends the parameters once in H steps, in the mean.
+
+Who sends them to m others in a mixing mixes every m H steps. What an averaging of all costs depends on who does it, so
+that local SGD has two periods:
+
+    upload         each sends its parameters once, to a server: H. What the server sends is not counted.
+    all-reduce     a ring all-reduce, in which each sends 2 (n - 1) / n of them: 2 (n - 1) / n H
+
+An all-reduce counts 2 (n - 1) / n times the bits that `Info` has, which are those of an upload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from elastic_jax import base, mixings, topologies
+from elastic_jax.algorithms import gossip_sgd, local_sgd
+from experiments import changing_floors, ways_of_mixing
+
+UPLOAD, ALL_REDUCE = LOCAL = ("upload", "all-reduce")
+
+
+def _on(name: str, num_workers: int) -> mixings.Mixing:
+    return mixings.constant(ways_of_mixing.topology(name, num_workers))
+
+
+def _on_ring(num_workers: int) -> mixings.Mixing:
+    return _on("ring", num_workers)
+
+
+def _on_torus(num_workers: int) -> mixings.Mixing:
+    return _on("torus", num_workers)
+
+
+def _on_star(num_workers: int) -> mixings.Mixing:
+    return _on("star", num_workers)
+
+
+def _matchings(num_workers: int) -> mixings.Mixing:
+    return mixings.matchings(topologies.complete(num_workers))
+
+
+def _matcha(num_workers: int) -> mixings.Mixing:
+    """Half the edges of a ring; both of its matchings matter alike, so that nothing is to be optimised."""
+    return mixings.matcha(topologies.ring(num_workers), 0.5, optimal=False)
+
+
+KINDS: Mapping[str, Callable[[int], mixings.Mixing]] = {
+    UPLOAD: mixings.average,
+    ALL_REDUCE: mixings.average,
+    "ring": _on_ring,
+    "torus": _on_torus,
+    "star": _on_star,
+    "exponential": mixings.exponential,
+    "one-peer": mixings.one_peer_exponential,
+    "matchings": _matchings,
+    "MATCHA": _matcha,
+}
+
+
+def factor(kind: str, num_workers: int) -> float:
+    """What is counted for a bit that `Info` reports."""
+    return 2 * (num_workers - 1) / num_workers if kind == ALL_REDUCE else 1.0
+
+
+def period(kind: str, budget: int, num_workers: int) -> int:
+    """Of the way that sends the parameters once in `budget` steps, H; a multiple of n / 2 makes it exact."""
+    if kind in LOCAL:
+        return round(budget * factor(kind, num_workers))
+    return round(budget * changing_floors.num_messages(changing_floors.draws(KINDS[kind](num_workers))))
+
+
+def build(kind: str, oracle: base.Oracle, *, budget: int, num_workers: int, step_size: float) -> base.Algorithm:
+    """The algorithm."""
+    own = period(kind, budget, num_workers)
+    if kind in LOCAL:
+        return local_sgd.build(oracle, num_workers=num_workers, step_size=step_size, period=own)
+    mixing = KINDS[kind](num_workers)
+    return gossip_sgd.build(oracle, num_workers=num_workers, step_size=step_size, mixing=mixing, period=own)
+
+
+def share(kind: str, copies: np.ndarray, *, budget: int, num_steps: int) -> np.ndarray:
+    """What workers sent over what they may: [S, n], of copies of the parameters as `Info` counts them."""
+    return np.asarray(copies * factor(kind, copies.shape[-1]) * budget / num_steps)
