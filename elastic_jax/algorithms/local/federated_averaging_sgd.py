@@ -23,7 +23,7 @@ doubly stochastic matrices, for which see `local_sgd` with `num_sampled`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -32,10 +32,15 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from elastic_jax import arguments, base, stacked
+from elastic_jax import arguments, base, mixings, stacked
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StepSize
 
 SGD_LIMIT: Mapping[str, Any] = {"period": 1}
+
+COOPERATIVE: tuple[tuple[Mapping[str, Any], Callable[[int], Mapping[str, Any]]], ...] = (
+    ({"period": 3}, lambda n: {"period": 3, "mixing": mixings.average(n)}),
+)
+"""Arguments, with which everybody takes part, and those at which `cooperative_sgd` with n workers is the same."""
 
 OPT_STATES = ("kept", "reset")
 
