@@ -144,7 +144,7 @@ def record(model: DelayModel, key: Array, *, num_steps: int, num_workers: int) -
     def draw(step: Array) -> Array:
         return model.draw_pairs(base.split_key(base.step_key(key, step)).schedule, step, jnp.zeros(num_workers))
 
-    return np.asarray(jax.vmap(draw)(jnp.arange(num_steps, dtype=jnp.int32)))
+    return np.asarray(jax.jit(jax.vmap(draw))(jnp.arange(num_steps, dtype=jnp.int32)))
 
 
 def check_fits(delays: DelayModel, *, max_delay: int | None, num_workers: int, takes_pairs: bool = False) -> int:

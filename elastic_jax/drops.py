@@ -98,7 +98,7 @@ def record(model: DropModel, key: Array, *, num_steps: int, num_workers: int) ->
     def draw(step: Array) -> Array:
         return model.draw(base.split_key(base.step_key(key, step)).schedule, step, num_workers)
 
-    return np.asarray(jax.vmap(draw)(jnp.arange(num_steps, dtype=jnp.int32)))
+    return np.asarray(jax.jit(jax.vmap(draw))(jnp.arange(num_steps, dtype=jnp.int32)))
 
 
 def check_fits(drops: DropModel, *, num_workers: int) -> int:

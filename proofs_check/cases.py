@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from elastic_jax import base, problems
+from elastic_jax import problems
 from elastic_jax.base import Algorithm, Constants, Problem
 from proofs_check import planted, settings, two_samples
 from proofs_check import trajectory as trajectories
@@ -205,9 +205,10 @@ def exact(
         num_workers: n.
         is_meant: chooses by what an algorithm declares.
     """
-    built = ((setting, _built(setting.name, step_size, num_workers)) for setting in settings.every())
-    meant = ((setting, algorithm) for setting, algorithm in built if is_meant(algorithm))
-    for setting, algorithm in few(meant, number=2):
+    # what is declared does not depend on α
+    meant = (each for each in settings.every() if is_meant(_built(each.name, STEP_SIZE, num_workers)))
+    for setting in few(meant, number=2):
+        algorithm = _built(setting.name, step_size, num_workers)
         runs = _exact_runs(setting.name, step_size, max_tosses, num_workers)
         yield from of_runs(setting.name, algorithm, {name: runs[name] for name in names}, step_size)
 
@@ -242,7 +243,7 @@ def sampled(
     meant = (
         setting
         for setting in settings.every()
-        if bool(setting.arguments) != is_default and is_meant(_built(setting.name, step_size))
+        if bool(setting.arguments) != is_default and is_meant(_built(setting.name, STEP_SIZE))
     )
     for setting in few(meant, number=1):
         for name in names:
@@ -269,12 +270,12 @@ def goes_on_by_layers(algorithm: Algorithm) -> bool:
 
 def takes_one(algorithm: Algorithm) -> bool:
     """One gradient a step, read off the shapes: chooses before anything is run."""
-    return _num_active(algorithm) == 1
+    return trajectories.num_active(algorithm) == 1
 
 
 def takes_all(algorithm: Algorithm) -> bool:
     """As many gradients a step as workers, read off the shapes."""
-    return _num_active(algorithm) == algorithm.num_workers
+    return trajectories.num_active(algorithm) == algorithm.num_workers
 
 
 def dropping(
@@ -362,15 +363,6 @@ def _known(constants: Constants, *names: str) -> tuple[float, ...]:
     if None in values:
         raise ValueError(f"constants {names} = {values}; all must be known before they are claimed with")
     return values
-
-
-def _num_active(algorithm: Algorithm) -> int:
-    """K of an algorithm that was built for `two_samples`."""
-    with jax.enable_x64(True):
-        objective = two_samples.objectives()["quadratic"]
-        coefficients = jax.tree.map(jnp.asarray, objective.coefficients)
-        data = (coefficients, jnp.ones(algorithm.num_workers))
-        return base.num_active(algorithm, jnp.asarray(objective.start), data)
 
 
 @functools.cache

@@ -107,9 +107,9 @@ def _delays(case: Case, key: jax.Array) -> np.ndarray:
         return _recorded(delays.record, model, run.is_exact, run.num_steps, n)[None]
     with jax.enable_x64(True):
         sizes = jnp.sqrt(jnp.asarray(trajectory.norms_sq(run.updates)))
-        draw = jax.vmap(model.draw_pairs, (0, 0, 0))
+        over_runs = jax.vmap(jax.vmap(model.draw_pairs), (None, None, 0))
         steps, keys = jnp.arange(run.num_steps, dtype=jnp.int32), schedule_keys(key, run.num_steps)
-        return np.asarray(jax.vmap(draw, (None, None, 0))(keys, steps, sizes))
+        return np.asarray(jax.jit(over_runs, compiler_options=trajectory.QUICKLY)(keys, steps, sizes))
 
 
 def _received(case: Case, key: jax.Array) -> np.ndarray:
@@ -119,9 +119,11 @@ def _received(case: Case, key: jax.Array) -> np.ndarray:
         updates = jnp.asarray(run.updates if barrier.is_adaptive else run.updates[:1])
         steps, keys = jnp.arange(run.num_steps, dtype=jnp.int32), schedule_keys(key, run.num_steps)
         over_steps = jax.vmap(barrier.received)
-        return np.asarray(jax.jit(jax.vmap(over_steps, (None, None, 0)))(keys, steps, updates))
+        over_runs = jax.jit(jax.vmap(over_steps, (None, None, 0)), compiler_options=trajectory.QUICKLY)
+        return np.asarray(over_runs(keys, steps, updates))
 
 
+@functools.partial(jax.jit, static_argnums=1, compiler_options=trajectory.QUICKLY)
 def schedule_keys(key: jax.Array, num_steps: int) -> jax.Array:
     """key[T]: of the schedule in each step."""
     steps = jnp.arange(num_steps, dtype=jnp.int32)

@@ -8,6 +8,7 @@ samples] that `base.split_key` takes: the schedule is one for all runs and indep
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,6 +25,9 @@ from proofs_check import two_samples
 
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 """Each variant is compiled once and run once, on few numbers: this compiles in a third of the time."""
+
+BLOCK = 1024
+"""How many points of a sampled run are evaluated at once."""
 
 
 class Trajectory(NamedTuple):
@@ -129,9 +133,7 @@ def every_path(
         coefficients = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *[o.coefficients for o in named])
         cut = two_samples.layers(np.stack([o.start for o in named]), num_layers)
         starts = jax.tree.map(jnp.asarray, cut)
-        data = (named[0].coefficients, jnp.ones(algorithm.num_workers))
-        num_active = _num_active(algorithm, jax.tree.map(lambda leaf: leaf[0], starts), data)
-        coins_per_step = 1 if num_active == 1 else algorithm.num_workers
+        coins_per_step = 1 if num_active(algorithm, num_layers) == 1 else algorithm.num_workers
         num_steps = max_tosses // coins_per_step
         coins = all_coins(num_steps, coins_per_step, algorithm.num_workers)
 
@@ -176,11 +178,9 @@ def sampled(
         params, data = _double(problem.init(key_params)), _double(problem.data)
         keys = step_keys(key_schedule, jax.random.split(key_samples, num_seeds), num_steps=num_steps)
         seen = _roll_seeds(keys, params, data, algorithm=algorithm)
-        parts = [
-            jax.device_get(_evaluate_tree(_rows(tree, lead), data, objective=problem.objective))
-            for tree, lead in ((seen.params, 2), (seen.info.views, 3))
-        ]
-        values, slopes = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        parts = [_rows(jax.device_get(tree), lead) for tree, lead in ((seen.params, 2), (seen.info.views, 3))]
+        points = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        values, slopes = _evaluated(points, data, objective=problem.objective)
         return laid_out(jax.device_get(seen), values, slopes, is_exact=False)
 
 
@@ -194,8 +194,15 @@ def run_key(seed: int = 0, *, is_exact: bool) -> Array:
     return _keys(seed, is_exact=is_exact)[:2]
 
 
+@functools.cache
 def _keys(seed: int, *, is_exact: bool) -> Array:
-    return jax.random.split(unrolled(jax.random.key(seed)), 2 if is_exact else 3)
+    # compiled as a whole: one by one, the operations of a key take longer to compile than all of them
+    return _split_key(unrolled(jax.random.key(seed)), number=2 if is_exact else 3)
+
+
+@partial(jax.jit, static_argnames="number", compiler_options=QUICKLY)
+def _split_key(key: Array, *, number: int) -> Array:
+    return jax.random.split(key, number)
 
 
 class Seen(NamedTuple):
@@ -277,25 +284,44 @@ def _double(tree: PyTree) -> PyTree:
     )
 
 
-def _num_active(algorithm: Algorithm, params: PyTree, data: PyTree) -> int:
-    """K, read from shapes without running."""
-    key = jax.random.key(0)
-    state = jax.eval_shape(algorithm.init, key, params)
-    _, info = jax.eval_shape(algorithm.step, key, state, data)
-    return int(info.workers.shape[0])
+@functools.cache
+def num_active(algorithm: Algorithm, num_layers: int = 1) -> int:
+    """K of an algorithm built with `two_samples.oracle`, read from shapes without running; kept, as tracing is slow.
+
+    Args:
+        algorithm: any.
+        num_layers: into how many leaves the parameters are cut.
+    """
+    with jax.enable_x64(True):
+        objective = two_samples.objectives()["quadratic"]
+        coefficients = jax.tree.map(jnp.asarray, objective.coefficients)
+        params = jax.tree.map(jnp.asarray, two_samples.layers(objective.start, num_layers))
+        return base.num_active(algorithm, params, (coefficients, jnp.ones(algorithm.num_workers)))
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=QUICKLY)
 def _evaluate_paths(points: Array, coefficients: two_samples.Coefficients) -> tuple[Array, Array]:
     """F and ∇f of each objective at its points: [O, N, d] -> [O, N], [O, N, d]."""
     value_and_grad = jax.value_and_grad(two_samples.objective)
     return jax.vmap(jax.vmap(value_and_grad, (0, None)), (0, 0))(points, coefficients)
 
 
-@partial(jax.jit, static_argnames="objective")
-def _evaluate_tree(points: PyTree, data: PyTree, *, objective: Any) -> tuple[Array, Array]:
-    """F and ∇f at points [N, ...]; one after the other in blocks, since data may be large."""
-    values, slopes = lax.map(lambda point: jax.value_and_grad(objective)(point, data), points, batch_size=256)
+def _evaluated(points: PyTree, data: PyTree, *, objective: Any) -> tuple[np.ndarray, np.ndarray]:
+    """F and ∇f at points [N, ...]: [N] and [N, d]; block by block, since data may be large."""
+    num_points = jax.tree.leaves(points)[0].shape[0]
+    # the last block is filled up, so that all are of one shape, which is compiled once for all runs of a problem
+    filled = jax.tree.map(lambda leaf: np.pad(leaf, [(0, -num_points % BLOCK), *[(0, 0)] * (leaf.ndim - 1)]), points)
+    blocks = [
+        jax.device_get(_evaluate_block(jax.tree.map(lambda leaf, k=k: leaf[k : k + BLOCK], filled), data, objective))
+        for k in range(0, num_points, BLOCK)
+    ]
+    values, slopes = (np.concatenate(columns)[:num_points] for columns in zip(*blocks, strict=True))
+    return values, slopes
+
+
+@partial(jax.jit, static_argnums=2, compiler_options=QUICKLY)
+def _evaluate_block(points: PyTree, data: PyTree, objective: Any) -> tuple[Array, Array]:
+    values, slopes = jax.vmap(jax.value_and_grad(objective), (0, None))(points, data)
     return values, jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(slopes)], axis=1)
 
 

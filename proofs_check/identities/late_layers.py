@@ -65,7 +65,8 @@ def late_layers(case: Case) -> np.ndarray:
         layers = jax.tree.map(jnp.asarray, two_samples.layers(run.updates, run.num_layers))
         over_steps = jax.vmap(barrier.received)
         steps = jnp.arange(run.num_steps, dtype=jnp.int32)
-        received = np.asarray(jax.jit(jax.vmap(over_steps, (None, None, 0)))(keys, steps, layers))
+        over_runs = jax.jit(jax.vmap(over_steps, (None, None, 0)), compiler_options=trajectory.QUICKLY)
+        received = np.asarray(over_runs(keys, steps, layers))
     return np.repeat(~received, run.params.shape[-1] // run.num_layers, axis=-1)
 
 

@@ -22,10 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from elastic_jax import base
 from elastic_jax.base import Algorithm
 from elastic_jax.reads import ReadModel
-from proofs_check import cases, hypotheses, lacks, planted, record, statistics
+from proofs_check import cases, hypotheses, lacks, missing_messages, planted, record, statistics
 from proofs_check import trajectory as trajectories
 from proofs_check.cases import Case
 from proofs_check.record import Check
@@ -99,11 +98,10 @@ def _unseen(case: Case, past: np.ndarray) -> np.ndarray:
     run, model = case.trajectory, _model(case)
     steps = jnp.arange(run.num_steps, dtype=jnp.int32)
     with jax.enable_x64(True):
-        key = trajectories.run_key(is_exact=run.is_exact)
-        keys = jax.vmap(lambda step: base.split_key(base.step_key(key, step)).schedule)(steps)
-        over_steps = jax.vmap(model.draw)
+        keys = missing_messages.schedule_keys(trajectories.run_key(is_exact=run.is_exact), run.num_steps)
+        over_runs = jax.vmap(jax.vmap(model.draw), (None, None, 0))
         shown = jnp.asarray(past if model.is_adaptive else past[:1])
-        return np.asarray(jax.vmap(over_steps, (None, None, 0))(keys, steps, shown))
+        return np.asarray(jax.jit(over_runs, compiler_options=trajectories.QUICKLY)(keys, steps, shown))
 
 
 def _judge(case: Case) -> Check:
