@@ -22,6 +22,7 @@ Source
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -50,6 +51,14 @@ def _on(graph: Callable[[int], topologies.Topology], make: Callable[[topologies.
     return make(graph(NUM_ROWS))
 
 
+def _two_squares(num_rows: int) -> topologies.Topology:
+    """Two complete halves that one edge joins: the matching that it is in is to be active more often than others."""
+    half = num_rows // 2
+    adjacency = np.kron(np.eye(2), np.ones((half, half)) - np.eye(half))
+    adjacency[half - 1, half] = adjacency[half, half - 1] = 1.0
+    return topologies.from_adjacency(adjacency > 0)
+
+
 def _lazy_ring(weight: float) -> np.ndarray:
     """Each neighbour on the ring has this weight; it is not symmetric: one of them has half of it."""
     one = np.eye(NUM_ROWS)
@@ -73,8 +82,12 @@ MIXINGS: Mapping[str, Callable[[], Mixing]] = {
     "matchings, a star": partial(_on, topologies.star, mixings.matchings),
     "sampled": partial(mixings.sampled, NUM_ROWS, 3),
     "matcha": partial(_on, topologies.ring, partial(mixings.matcha, budget=0.5, optimal=False)),
+    "matcha, optimal": partial(_on, _two_squares, partial(mixings.matcha, budget=0.5, optimal=True)),
 }
 """{what it is: how it is made}: all constructors of `mixings`."""
+
+NEED_CVXPY = ("matcha, optimal",)
+"""Those of `MIXINGS` that a solver of an extra makes."""
 
 
 def check(*, num_draws: int = NUM_DRAWS, num_runs: int = NUM_RUNS) -> list[Check]:
@@ -84,7 +97,7 @@ def check(*, num_draws: int = NUM_DRAWS, num_runs: int = NUM_RUNS) -> list[Check
         num_draws: of the matrices of a block.
         num_runs: without gradients, each with a schedule of its own.
     """
-    made = [one for name in cases.few(MIXINGS, number=3) for one in _of_mixing(name, MIXINGS[name](), num_draws)]
+    made = [one for name in cases.few(MIXINGS, number=3) for one in _of_named(name, num_draws)]
     found = cases.few(runs.every(), number=2)
     return [*made, *(_of_run(setting.name, algorithm, num_runs) for setting, algorithm in found)]
 
@@ -105,6 +118,14 @@ def control() -> list[Check]:
     for bug, plant in bugs.items():
         checks.append(record.planted(_of_run(name, plant(algorithm), NUM_RUNS), bug))
     return checks
+
+
+def _of_named(name: str, num_draws: int) -> list[Check]:
+    """One of `MIXINGS`; skipped where what makes it is not installed."""
+    if name in NEED_CVXPY and importlib.util.find_spec("cvxpy") is None:
+        forms, reason = {"any rows": "upper", "the worst rows": "equality"}, "cvxpy of the extra `fastest` is missing"
+        return [record.skip(ID, form, kind, name, reason)._replace(is_exact=True) for form, kind in forms.items()]
+    return _of_mixing(name, MIXINGS[name](), num_draws)
 
 
 def _of_mixing(name: str, mixing: Mixing, num_draws: int) -> list[Check]:

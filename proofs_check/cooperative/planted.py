@@ -52,6 +52,11 @@ def prompt_average(algorithm: Algorithm) -> Algorithm:
     return _with(algorithm, _prompt)
 
 
+def without_momentum(algorithm: Algorithm) -> Algorithm:
+    """The anchor has no momentum, whatever is declared."""
+    return _with(algorithm, _no_momentum)
+
+
 def _with(algorithm: Algorithm, bug: Callable[..., Any]) -> Algorithm:
     """The arguments are bound a second time, so that they are declared."""
     keywords = algorithm.step.keywords  # type: ignore[attr-defined]
@@ -112,6 +117,11 @@ def _prompt(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], b
     field = "round_params" if hasattr(state, "round_params") else "anchor_params"
     now = state.local_params if field == "round_params" else stacked.worker_mean(state.local_params)
     return step(key, state._replace(**{field: now}), data)
+
+
+def _no_momentum(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], bound: Any) -> tuple[Any, Info]:
+    del bound
+    return partial(step, anchor_decay=0.0)(key, state, data)
 
 
 def _is_due(state: Any, bound: Any) -> Array:
