@@ -296,8 +296,7 @@ def train(config: Config, run_dir: Path) -> list[Training]:
         "losses": workers_and_mean.losses(network.problem, config.every),
         "apart": metrics.consensus_distance_sq(config.every),
         "sent": one_network.sent_by_each(config.num_network_steps, num_workers=n),
-        "at_mean": one_network.at_mean(network, config.num_network_steps),
-        "accuracies": one_network.accuracies_of_workers(network, config.num_network_steps),
+        "views": one_network.views(config.num_network_steps),
     }
     return [
         training(config, alpha, kind, seeds)
@@ -323,7 +322,7 @@ def trained(
         step_size=config.network_step_size,
     )
     run_one = partial(
-        one_network.train,
+        one_network.train_and_judge,
         network,
         algorithm,
         measured=measured,
@@ -344,7 +343,7 @@ def training(config: Config, alpha: float, kind: str, seeds: list[dict[str, np.n
     n, budget = config.num_network_workers, config.network_budget
     found = {name: np.stack([one[name] for one in seeds]) for name in seeds[0]}
     curves = np.stack([found["losses"][..., 1], found["losses"][..., 0], found["apart"]], axis=-1)
-    accuracies = np.stack([found["test_accuracy"][:, -1], found["accuracies"][:, -1].mean(axis=1)], axis=1)
+    accuracies = np.stack([found["test_accuracy"], found["of_workers"].mean(axis=1)], axis=1)
     copies = ways_at_equal_bits.share(kind, found["sent"][:, -1], budget=budget, num_steps=config.num_network_steps)
     last = curves[:, -(curves.shape[1] // 4) :].mean(axis=1)
     return Training(alpha, kind, ways_at_equal_bits.period(kind, budget, n), last, accuracies, curves, copies)

@@ -7,14 +7,14 @@ and on held-out ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from elastic_jax import base, convolutions, data, metrics, run, stacked
@@ -118,6 +118,12 @@ def train(
     return {**found, PARAMS: np.asarray(ravel_pytree(result.params)[0])}
 
 
+def train_and_judge(network: Network, *given: Any, **named: Any) -> dict[str, np.ndarray]:
+    """`train`, with `views` among what is measured, and `judged` in the place of the views."""
+    found = train(network, *given, **named)
+    return {**{name: values for name, values in found.items() if name != "views"}, **judged(network, found)}
+
+
 def copies_sent(every: int) -> metrics.Metric:
     """float[]: bits that all workers have sent in the steps 0, ..., t, over those of all parameters."""
     return metrics.metric(metrics.Total(_copies_sent), every)
@@ -136,37 +142,53 @@ def _sent_by_each(carried: Array, moment: metrics.Moment) -> Array:
     return carried.at[moment.info.workers].add(_copies_sent(moment), mode="drop")
 
 
-def at_mean(network: Network, every: int) -> metrics.Metric:
-    """{train_loss, test_loss, test_accuracy: float[]} at x; the first on all examples alike, whoever has them."""
-    return metrics.metric(partial(_at_mean, problem=network.problem), every)
+def views(every: int) -> metrics.Metric:
+    """float[k, d]: where each active worker is, one vector each."""
+    return metrics.metric(_views, every)
 
 
-def accuracies_of_workers(network: Network, every: int) -> metrics.Metric:
-    """float[k]: test accuracy at the view of each active worker."""
-    return metrics.metric(partial(_accuracies, problem=network.problem), every)
+def _views(moment: metrics.Moment) -> Array:
+    return jax.vmap(_as_vector)(moment.info.views)
 
 
-def _at_mean(moment: metrics.Moment, *, problem: base.Problem) -> dict[str, Array]:
-    return {"train_loss": problem.objective(moment.new_params, problem.data), **problem.evaluate(moment.new_params)}
+def _as_vector(params: base.Params) -> Array:
+    return ravel_pytree(params)[0]
 
 
-def _accuracies(moment: metrics.Moment, *, problem: base.Problem) -> Array:
-    return lax.map(partial(_accuracy, problem=problem), moment.info.views)
+def judged(network: Network, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """{train_loss, test_loss, test_accuracy: float[]} at x; of_workers: float[k], the accuracy at the last views.
+
+    The training loss is that of all examples alike, whoever has them. All runs share what is compiled for this.
+    """
+    problem = network.problem
+    params = _params(network, found[PARAMS])
+    held_out = {name: np.asarray(value, np.float64) for name, value in problem.evaluate(params).items()}
+    of_workers = [float(problem.evaluate(_params(network, row))["test_accuracy"]) for row in found["views"][-1]]
+    train_loss = np.asarray(problem.objective(params, problem.data), np.float64)
+    return {"train_loss": train_loss, **held_out, "of_workers": np.array(of_workers)}
 
 
-def _accuracy(params: base.Params, *, problem: base.Problem) -> Array:
-    return problem.evaluate(params)["test_accuracy"]
+def _params(network: Network, vector: np.ndarray) -> base.Params:
+    return ravel_pytree(network.problem.init(jax.random.key(0)))[1](jnp.asarray(vector, jnp.float32))
 
 
 def dissimilarity(network: Network, vector: np.ndarray, shards: base.Shards) -> np.ndarray:
     """float64[2], gradient units squared: (1/n) Σ_i ‖∇f_i - ∇f‖² and ‖∇f‖² at `vector`, one of `PARAMS`."""
-    params = ravel_pytree(network.problem.init(jax.random.key(0)))[1](jnp.asarray(vector))
-    gradient = jax.jit(convolutions.canonicalize(jax.grad(network.problem.objective)))
-    own = [gradient(params, _of_one(shards, worker)) for worker in range(network.problem.num_workers)]
-    rows = np.stack([np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(one)]) for one in own])
+    params, objective = _params(network, vector), network.problem.objective
+    rows = np.stack(
+        [
+            _gradient(params, _of_one(shards, worker), objective=objective)
+            for worker in range(network.problem.num_workers)
+        ]
+    )
     mean = rows.mean(axis=0, dtype=np.float64)
     return np.array([((rows - mean) ** 2).sum(axis=1).mean(), (mean**2).sum()])
 
 
 def _of_one(shards: base.Shards, worker: int) -> base.Shards:
     return jax.tree.map(lambda leaf: leaf[worker : worker + 1], shards)
+
+
+@partial(jax.jit, static_argnames="objective")
+def _gradient(params: base.Params, shards: base.Shards, *, objective: Callable[..., Array]) -> Array:
+    return _as_vector(convolutions.canonicalize(jax.grad(objective))(params, shards))
