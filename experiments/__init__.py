@@ -15,6 +15,7 @@ from experiments import error_feedback_in_shared_memory as error_feedback_in_sha
 from experiments import error_floors as error_floors
 from experiments import error_runtime_trade_off as error_runtime_trade_off
 from experiments import families_on_digits as families_on_digits
+from experiments import heterogeneous_shards as heterogeneous_shards
 from experiments import how_b_scales as how_b_scales
 from experiments import local_against_gossip as local_against_gossip
 from experiments import outer_momentum as outer_momentum

@@ -169,7 +169,9 @@ def judged(network: Network, found: Mapping[str, np.ndarray]) -> dict[str, np.nd
 
 
 def _params(network: Network, vector: np.ndarray) -> base.Params:
-    return ravel_pytree(network.problem.init(jax.random.key(0)))[1](jnp.asarray(vector, jnp.float32))
+    example, unravel = ravel_pytree(network.problem.init(jax.random.key(0)))
+    params: base.Params = unravel(jnp.asarray(vector, example.dtype))
+    return params
 
 
 def dissimilarity(network: Network, vector: np.ndarray, shards: base.Shards) -> np.ndarray:
