@@ -31,6 +31,8 @@ CONTRACTIONS = {
     "qsgd": compressors.qsgd(2),
     "qsgd of the model": compressors.qsgd(3, scope="model"),
     "terngrad": compressors.terngrad(),
+    "powers_of_two": compressors.powers_of_two(),
+    "powers_of_two of the model": compressors.powers_of_two(3, scope="model"),
     "contracted random_k": compressors.contracted(compressors.random_k(0.3, is_scaled=True)),
     "contracted qsgd": compressors.contracted(compressors.qsgd(1)),
     "contracted terngrad of the model": compressors.contracted(compressors.terngrad(scope="model")),
@@ -196,6 +198,8 @@ def test_model_scope_compares_entries_of_all_leaves():
         (compressors.qsgd(4, scope="model"), 32 + 11 * 4),
         (compressors.terngrad(), (32 + 10) + (32 + 12)),
         (compressors.terngrad(scope="model"), 32 + 22),
+        (compressors.powers_of_two(), (32 + 5 * 4) + (32 + 6 * 4)),
+        (compressors.powers_of_two(3, scope="model"), 32 + 11 * 3),
         (compressors.contracted(compressors.qsgd(4, scope="model")), 32 + 11 * 4),
     ],
 )

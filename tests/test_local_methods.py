@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from elastic_jax import base, clocks, oracles
+from elastic_jax import base, clocks, compressors, oracles
 from elastic_jax.algorithms import (
     asynchronous_elastic_averaging_sgd,
     cocod_sgd,
@@ -175,6 +175,40 @@ def test_fragments_are_merged_in_turn_and_late():
         assert (float(infos[t].bits_sent[0]) > 0) == bool(sent)
     with pytest.raises(ValueError, match=r"num_fragments = 2 is out of range; .*\[1, 1\], the leaves"):
         algorithm.init(jax.random.key(0), jnp.zeros(2))
+
+
+def as_float4(ways):
+    """Each row to the nearest of 0 and plus or minus its largest entry times 1, 1/2, ..., 1/64."""
+    largest = np.abs(ways).max(axis=1)[:, None, None]
+    levels = largest * np.array([0.0, *(2.0**-k for k in range(7))])
+    return (
+        np.sign(ways)
+        * np.take_along_axis(levels, np.abs(np.abs(ways)[..., None] - levels).argmin(-1)[:, None], 2)[:, 0]
+    )
+
+
+def test_what_is_sent_is_compressed_before_the_mean_is_formed():
+    """Each worker rounds its own way to four bits; what that loses is in x and its shift; bits are those sent."""
+    algorithm = outer_optimizer_sgd.build(
+        ORACLE,
+        num_workers=3,
+        step_size=0.25,
+        period=2,
+        outer_optimizer=optax.sgd(0.7, momentum=0.9, nesterov=True),
+        compressor=compressors.powers_of_two(4),
+    )
+    found, infos = states(algorithm, 8)
+    x, m, lost = np.zeros(2), np.zeros(2), 0.0
+    for r in range(4):
+        own = TARGETS + 0.75**2 * (x - TARGETS)
+        delta = as_float4(x - own).mean(0)
+        lost = max(lost, np.abs(delta - (x - own.mean(0))).max())
+        m = 0.9 * m + delta
+        x = x - 0.7 * (delta + 0.9 * m)
+        np.testing.assert_allclose(found[2 * r + 2].local_params, np.tile(x, (3, 1)), atol=1e-12)
+        np.testing.assert_allclose(infos[2 * r + 1].shift, x - own.mean(0), atol=1e-12)
+        assert [infos[2 * r + step].bits_sent.tolist() for step in (0, 1)] == [[0.0] * 3, [64.0 + 2 * 4] * 3]
+    assert lost > 0.05
 
 
 def test_a_meeting_with_the_anchor_moves_both_alike():

@@ -20,6 +20,7 @@ NUM_DRAWS = 4000
 MESSAGES = arrays.arrays(np.float64, st.sampled_from([1, 2, 5]), elements=st.integers(-4, 4).map(float))
 TWO_MEANS, SCALED_SIGN, SIGN_L2 = compressors.two_means(), compressors.scaled_sign(), compressors.sign_l2()
 TERNGRAD = compressors.terngrad()
+POWERS = compressors.powers_of_two()
 QSGD = {num_levels: compressors.qsgd(num_levels) for num_levels in (1, 2, 3)}
 SCALED_RANDOM_K = compressors.random_k(0.3, is_scaled=True)
 UNBIASED = {
@@ -297,6 +298,32 @@ def test_a_wrong_claim_to_shrink_is_noticed():
     assert lengths.mean() > 2
 
 
+# Powers of two
+
+
+@pytest.mark.parametrize("num_bits", [2, 3, 4])
+def test_powers_of_two_are_the_nearest(num_bits):
+    """Of 0 and ‖w‖∞ 2^-k, 2^(num_bits - 1) - 1 of them, by looking at all; -0 is 0, and signs are those of entries."""
+    message = np.random.default_rng(num_bits).normal(size=400) * 2.0 ** -np.linspace(0, 9, 400)
+    levels = np.abs(message).max() * np.array([0.0, *(2.0**-k for k in range(2 ** (num_bits - 1) - 1))])
+    nearest = np.abs(np.abs(message)[:, None] - levels).argmin(axis=1)
+    assert set(nearest) == set(range(len(levels)))
+    sent = compressed(compressors.powers_of_two(num_bits), message)
+    np.testing.assert_allclose(sent, np.sign(message) * levels[nearest], rtol=1e-15)
+
+
+@pytest.mark.parametrize(("num_bits", "size"), [(2, 3), (2, 40), (3, 5), (4, 2), (4, 9), (4, 5000)])
+def test_powers_of_two_attain_what_they_may_lose(num_bits, size):
+    """One entry of 1, and the others 3/4, or all but too large to become 0: the worse of the two is 1 - δ, no more."""
+    compressor, lost = compressors.powers_of_two(num_bits), []
+    bottom = 2.0 ** (1 - 2 ** (num_bits - 1))
+    for others in (0.75, bottom, bottom * (1 - 1e-9)):
+        message = np.full(size, others)
+        message[0] = 1.0
+        lost.append(np.sum((compressed(compressor, message) - message) ** 2) / np.sum(message**2))
+    assert max(lost) == pytest.approx(1 - compressor.contraction_factor(jnp.zeros(size)), rel=1e-8)
+
+
 # Messages at the edge
 
 EVERY = {
@@ -304,6 +331,7 @@ EVERY = {
     "sign_l2": SIGN_L2,
     "scaled_sign": SCALED_SIGN,
     **{name: compressor for name, compressor in UNBIASED.items() if name != "random_k"},
+    "powers_of_two": POWERS,
     "contracted": compressors.contracted(QSGD[2]),
 }
 

@@ -6,24 +6,25 @@
     y_t^i     = x_t^i + u_t^i                   the local step
     for fragment f = 1 ... F of the parameters (F = 1: all of them), o_f = ⌊f H / F⌋:
     if t + 1 is o_f and a multiple of H more:
-    Δ         = z_t - (1/n) Σ_i y_t^i           the pseudo-gradient: old minus new
-    z_{t+1}   = z_t + outer(Δ)                  z_t - Δ for plain SGD of step size 1, the worker mean
+    Δ         = (1/n) Σ_i C(z_t - y_t^i)        the pseudo-gradient: old minus new, as it is sent
+    z_{t+1}   = z_t + outer(Δ)                  the worker mean for plain SGD of step size 1, if C = id
     if t + 1 - D is o_f and a multiple of H more, D = `overlap`:
     x_{t+1}^i = b y_t^i + (1 - b) z_{t+1}       b = `merge`, how much of its own a worker keeps
     otherwise x_{t+1}^i = y_t^i, z_{t+1} = z_t
 
 View: the local parameters, which drift apart in a round.
 Global parameters: x_t = (1/n) Σ_i x_t^i, a virtual iterate. `shift` is what merging moves the mean by: outer momentum,
-and with an overlap what was done meanwhile and is overwritten.
+with an overlap what was done meanwhile and is overwritten, and what C lost, for good: no worker remembers it.
 Optimiser: the inner one is one for each worker, its state stays with the worker; the outer one is one for each
 fragment.
-Limit: with H = 1 and plain SGD of step size 1 outside, this is synchronous SGD.
+Limit: with H = 1 and plain SGD of step size 1 outside, C = id, this is synchronous SGD.
 
 Source: Wang, Tantia, Ballas, Rabbat, SlowMo, ICLR 2020, arXiv 1910.00643: outer SGD with momentum, as in BMUF, Chen,
 Huo, ICASSP 2016; Douillard et al., DiLoCo, 2023, arXiv 2311.08105: inner AdamW, outer Nesterov momentum (the default),
-0.7 and 0.9; Douillard et al., Streaming DiLoCo with overlapping communication, 2025, arXiv 2501.18512, for fragments.
+0.7 and 0.9; Douillard et al., Streaming DiLoCo with overlapping communication, 2025, arXiv 2501.18512, for fragments
+and C = `compressors.powers_of_two(4)`.
 Departures: SlowMo divides Δ by the inner step size and multiplies it again, which is the same while that is constant;
-fragments are whole leaves in the order of the tree, with about as many numbers each, and are sent in full precision.
+fragments are whole leaves in the order of the tree, with about as many numbers each.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from elastic_jax import arguments, base, stacked
+from elastic_jax import arguments, base, compressors, stacked
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StepSize
 
 SGD_LIMIT: Mapping[str, Any] = {"period": 1, "outer_optimizer": optax.sgd(1.0)}
@@ -100,10 +101,11 @@ def step(
     num_fragments: int,
     overlap: int,
     merge: float,
+    compressor: compressors.Compressor,
     num_workers: int,
 ) -> tuple[State, Info]:
     """One local step of all n workers, and the outer step of fragments that are due: the equations of the module."""
-    key_samples = base.split_key(key).samples
+    _, key_samples, key_messages = base.split_key(key)
     workers = jnp.arange(num_workers, dtype=jnp.int32)
 
     # read: v^i = x^i
@@ -117,15 +119,16 @@ def step(
     shift, bits_sent = [jnp.zeros_like(leaf) for leaf in outer], jnp.zeros((), jnp.float32)
 
     # communicate, fragment by fragment
-    advance = partial(_advance, outer_optimizer=outer_optimizer)
+    advance = partial(_advance, outer_optimizer=outer_optimizer, compressor=compressor)
+    keys = stacked.worker_keys(key_messages, workers)
     for fragment, numbers in enumerate(_fragments([leaf.size for leaf in outer], num_fragments)):
         since = state.num_steps + 1 - (fragment + 1) * period // num_fragments
         rows, ones = [moved[number] for number in numbers], [outer[number] for number in numbers]
 
-        # Δ = z - (1/n) Σ_i y^i, z = z + outer(Δ)
+        # Δ = (1/n) Σ_i C(z - y^i), z = z + outer(Δ)
         is_sent = (since >= 0) & (since % period == 0)
-        new_ones, new_state = lax.cond(is_sent, advance, _stay, rows, ones, outer_opt_states[fragment])
-        bits_sent += jnp.where(is_sent, 8.0 * stacked.num_bytes(ones), 0.0)
+        new_ones, new_state = lax.cond(is_sent, advance, _stay, keys, rows, ones, outer_opt_states[fragment])
+        bits_sent += jnp.where(is_sent, float(compressor.bits(ones)), 0.0)
 
         # x^i = b y^i + (1 - b) z
         is_merged = (since >= overlap) & ((since - overlap) % period == 0)
@@ -194,6 +197,7 @@ def build(
     num_fragments: int = 1,
     overlap: int = 0,
     merge: float = 0.0,
+    compressor: compressors.Compressor | None = None,
 ) -> Algorithm:
     """Outer-optimiser SGD with n workers.
 
@@ -208,6 +212,7 @@ def build(
         num_fragments: F in [1, H], parts of the parameters that are sent one after the other in a round.
         overlap: D in [0, H - 1], steps that a fragment is on its way.
         merge: b in [0, 1), how much of its own parameters a worker keeps.
+        compressor: C of what a worker sends, from `compressors`; default none.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and its range.
@@ -251,6 +256,7 @@ def build(
             period=period,
             overlap=overlap,
             merge=merge,
+            compressor=compressors.check(compressor),
             **bound,
         ),
         global_params=global_params,
@@ -279,21 +285,24 @@ def _fragments(sizes: list[int], num_fragments: int) -> list[list[int]]:
 
 
 def _advance(
+    keys: Array,
     rows: list[Array],
     ones: list[Array],
     outer_opt_state: PyTree,
     *,
     outer_optimizer: optax.GradientTransformation,
+    compressor: compressors.Compressor,
 ) -> tuple[list[Array], PyTree]:
-    """The outer step of one fragment, from old minus new."""
-    pseudo_grads = stacked.subtract(ones, stacked.worker_mean(rows))
+    """The outer step of one fragment, from what each worker sends of old minus new."""
+    ways = [one[None] - row for row, one in zip(rows, ones, strict=True)]
+    pseudo_grads = stacked.worker_mean(compressors.compress_rows(compressor, keys, ways))
     updates, outer_opt_state = outer_optimizer.update(pseudo_grads, outer_opt_state, ones)
     return stacked.add(ones, updates), outer_opt_state
 
 
-def _stay(rows: list[Array], ones: list[Array], outer_opt_state: PyTree) -> tuple[list[Array], PyTree]:
+def _stay(keys: Array, rows: list[Array], ones: list[Array], outer_opt_state: PyTree) -> tuple[list[Array], PyTree]:
     """Nothing is sent."""
-    del rows
+    del keys, rows
     return ones, outer_opt_state
 
 
