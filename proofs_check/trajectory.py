@@ -319,7 +319,7 @@ def _evaluated(points: PyTree, data: PyTree, *, objective: Any) -> tuple[np.ndar
     return values, slopes
 
 
-@partial(jax.jit, static_argnums=2, compiler_options=QUICKLY)
+@partial(jax.jit, static_argnums=2)
 def _evaluate_block(points: PyTree, data: PyTree, objective: Any) -> tuple[Array, Array]:
     values, slopes = jax.vmap(jax.value_and_grad(objective), (0, None))(points, data)
     return values, jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(slopes)], axis=1)

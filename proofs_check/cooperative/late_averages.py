@@ -118,6 +118,7 @@ def starts_over(algorithm: Algorithm) -> bool:
 
 def _judge(case: Case) -> list[Check]:
     forms: dict[str, Callable[[Case], Comparison]]
+    assumed: Callable[[Trajectory, float], Hypothesis]
     if not is_drawn(case.algorithm):
         forms, assumed = {"exact mean": _mean, "one round late": _late}, hypotheses.is_plain
     elif has_momentum(case.algorithm):

@@ -34,7 +34,7 @@ from functools import partial
 import numpy as np
 
 from proofs_check import record, statistics
-from proofs_check.cooperative_rates import bugs, instances, mixed_runs
+from proofs_check.cooperative_rates import bugs, instances, mixed_runs, network
 from proofs_check.cooperative_rates.mixed_runs import Run
 from proofs_check.record import Check
 from proofs_check.statistics import Comparison
@@ -60,9 +60,9 @@ def check(
 
 def control() -> list[Check]:
     """Terms understated where it is tight; α for η; rows that are summed; a mixing that moves the mean."""
-    run = mixed_runs.one("isotropic", lambda mixed: mixed_runs.is_average(mixed) and mixed.period > 1)
+    run = mixed_runs.one("isotropic", network.is_late_average)
     tied = mixed_runs.one("isotropic", lambda mixed: mixed.num_auxiliary > 0)
-    gossip = mixed_runs.one("isotropic", mixed_runs.is_sparse)
+    gossip = mixed_runs.one("isotropic", network.is_sparse)
     flat = run.with_constants(smoothness=1.8)
     silent = run.with_constants(grad_variance=0.0)
     planted = {

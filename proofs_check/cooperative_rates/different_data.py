@@ -33,9 +33,8 @@ from functools import partial
 import numpy as np
 
 from proofs_check import hypotheses, record, statistics
-from proofs_check.cooperative_rates import different_workers, identical_data, instances, mixed_runs
+from proofs_check.cooperative_rates import different_workers, identical_data, instances, mixed_runs, network
 from proofs_check.cooperative_rates.mixed_runs import Run
-from proofs_check.mixed import Mixed
 from proofs_check.record import Check
 from proofs_check.statistics import Comparison
 
@@ -55,7 +54,7 @@ def check(*, step_size: float = mixed_runs.STEP_SIZE, sampled_step_size: float =
         sampled_step_size: α > 0 of the sampled runs.
     """
     names = ("at_optimum", "quadratic", "log_cosh", "convex")
-    exact = different_workers.exact(names, step_size=step_size, is_meant=mixed_runs.is_average)
+    exact = different_workers.exact(names, step_size=step_size, is_meant=network.is_average)
     sampled = different_workers.sampled(PROBLEM, parts=instances.AVERAGING, step_size=sampled_step_size)
     problem = instances.problem(PROBLEM)
     of_data = different_workers.dissimilarity_at(problem, np.asarray(problem.constants.optimum))
@@ -68,7 +67,7 @@ def check(*, step_size: float = mixed_runs.STEP_SIZE, sampled_step_size: float =
 def control() -> list[Check]:
     """Terms left out; the drift, the noise or the dissimilarity understated; α above the caps; no convexity."""
     chosen = partial(different_workers.one, step_size=mixed_runs.STEP_SIZE)
-    still, run, nonconvex = (chosen(name, _is_apart) for name in ("at_optimum", "quadratic", "rational"))
+    still, run, nonconvex = (chosen(name, network.is_late_average) for name in ("at_optimum", "quadratic", "rational"))
     steep = run.with_constants(smoothness=1.01 / (4 * run.case.step_size))
     longer = run._replace(mixed=run.mixed._replace(period=4))
     silent = still.with_constants(grad_variance=0.0)
@@ -82,10 +81,6 @@ def control() -> list[Check]:
     ]
 
 
-def _is_apart(mixed: Mixed) -> bool:
-    return mixed_runs.is_average(mixed) and mixed.period > 1
-
-
 def _of_tilt() -> float:
     """s² of the exact runs, where ∇f_i(x*) = ± the tilt."""
     return float(np.dot(instances.TILT, instances.TILT))
@@ -97,7 +92,7 @@ def _judge(run: Run, dissimilarity: float, *, start: float = 1.0, noise_factor: 
     assumed = [
         *run.assumed(),
         hypotheses.is_unbiased(run.case.trajectory),
-        hypotheses.is_declared("everybody averages", mixed_runs.is_average(run.mixed)),
+        hypotheses.is_declared("everybody averages", network.is_average(run.mixed)),
         hypotheses.is_known(constants, "smoothness", "grad_variance", "optimum", "optimal_value"),
         hypotheses.is_convex(constants),
     ]

@@ -40,16 +40,19 @@ def tilted(run: Run) -> Run:
     return run._replace(case=run.case._replace(trajectory=found._replace(view_slopes=own)))
 
 
-def sampled(name: str, *, parts: Mapping[str, Mapping[str, Any]], step_size: float) -> Iterator[Run]:
+def sampled(
+    name: str, *, parts: Mapping[str, Mapping[str, Any]], step_size: float, has_own_schedules: bool = False
+) -> Iterator[Run]:
     """Eight workers on one of `instances.PROBLEMS`; `view_slopes` are ∇f_i(x_t^i).
 
     Args:
         name: of the problem.
         parts: settings.
         step_size: α.
+        has_own_schedules: each run draws its mixings by itself.
     """
     problem = instances.problem(name)
-    for run in mixed_runs.sampled(name, parts=parts, step_size=step_size):
+    for run in mixed_runs.sampled(name, parts=parts, step_size=step_size, has_own_schedules=has_own_schedules):
         found = run.case.trajectory
         own = [_slopes(found.views[:, :, i], problem, i) for i in range(problem.num_workers)]
         yield run._replace(case=run.case._replace(trajectory=found._replace(view_slopes=np.stack(own, axis=2))))

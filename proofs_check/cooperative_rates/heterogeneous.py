@@ -1,9 +1,9 @@
 """CO:T3. The theorem of Cooperative SGD for workers that differ.
 
 Setting
-    As in CO:T2, but each worker has its own f_i with L-Lipschitz gradients, f = (1/n) Σ_i f_i, and
-    (1/n) Σ_i ‖∇f_i(x) - ∇f(x)‖² <= κ² for all x. d_t² = (1/n) Σ_{i<=n} ‖x_t - x_t^i‖² and C_t = (1/n) ‖(I - J) X_t‖² as
-    measured, over the workers and over all rows; S = 2 (f(x_0) - E f(x_T))/(η T) + η L σ²/n.
+    As in CO:T2, with one W or with W that is drawn, but each worker has its own f_i with L-Lipschitz gradients, f =
+    (1/n) Σ_i f_i, and (1/n) Σ_i ‖∇f_i(x) - ∇f(x)‖² <= κ² for all x. d_t² = (1/n) Σ_{i<=n} ‖x_t - x_t^i‖² and C_t =
+    (1/n) ‖(I - J) X_t‖² as measured, over the workers and over all rows; S = 2 (f(x_0) - E f(x_T))/(η T) + η L σ²/n.
 
 Statement (CO:T3, upper)
     measured, η L <= 1:
@@ -12,7 +12,7 @@ Statement (CO:T3, upper)
         (1 - D) L² (1/T) Σ_t E C_t <= α² L² σ² (1 - 1/r) N + D κ² + D (1/T) Σ_t E‖∇f(x_t)‖²,
     theorem, proved, D <= 1/4 and η L <= 1:
         (1/T) Σ_t E‖∇f(x_t)‖² <= [(1 - D) S + α² L² σ² (1 - 1/r) N + D κ²]/(1 - 2 D),
-    theorem, recalled: the same with D = 6 (α L H/(1 - ζ))² <= 1/4, N for (1 - 1/r) N, and f* for f(x_T).
+    theorem, recalled, one W: the same with D = 6 (α L H/(1 - ζ))² <= 1/4, N for (1 - 1/r) N, and f* for f(x_T).
 
 Why
     f falls by -η ⟨∇f(x), h⟩ + (η² L/2) (‖h‖² + σ²/n), h = (1/n) Σ_i ∇f_i(x^i); -2 ⟨∇f(x), h⟩ = ‖∇f(x) - h‖² -
@@ -31,7 +31,7 @@ from functools import partial
 import numpy as np
 
 from proofs_check import hypotheses, record, statistics
-from proofs_check.cooperative_rates import different_workers, instances, mixed_runs, unit_noise
+from proofs_check.cooperative_rates import different_workers, instances, mixed_runs, network
 from proofs_check.cooperative_rates.mixed_runs import Run
 from proofs_check.mixed import Mixed
 from proofs_check.record import Check, Hypothesis
@@ -55,7 +55,10 @@ def check(
     sampled = different_workers.sampled(
         "different nonconvex_logistic", parts=instances.SAMPLED, step_size=sampled_step_size
     )
-    found = [one for runs in (exact, sampled) for run in runs for one in _judge(run)]
+    drawn = different_workers.sampled(
+        "different nonconvex_logistic", parts=instances.DRAWN, step_size=sampled_step_size, has_own_schedules=True
+    )
+    found = [one for runs in (exact, sampled, drawn) for run in runs for one in _judge(run)]
     # where f is constant the other forms compare with zero
     return found + [_judge(run)[1] for run in noise]
 
@@ -63,7 +66,7 @@ def check(
 def control() -> list[Check]:
     """κ or the starting point left out; α above the caps; workers that are said to be the same."""
     choose = partial(different_workers.one, step_size=mixed_runs.STEP_SIZE)
-    still, run = (choose(name, _is_late_average) for name in ("noise_alone", "rational"))
+    still, run = (choose(name, network.is_late_average) for name in ("noise_alone", "rational"))
     steep = run.with_constants(smoothness=1.01 / run.case.step_size)
     return [
         record.planted(_judge(still.with_constants(heterogeneity=0.0))[1], "κ left out"),
@@ -75,18 +78,14 @@ def control() -> list[Check]:
 
 def _is_meant(mixed: Mixed) -> bool:
     """One W after the step, and workers that are apart after some step."""
-    is_apart = not mixed_runs.is_average(mixed) or mixed.period > 1
-    return mixed_runs.zeta(mixed) is not None and not mixed.combines_first and is_apart
-
-
-def _is_late_average(mixed: Mixed) -> bool:
-    return mixed_runs.is_average(mixed) and mixed.period > 1
+    is_apart = not network.is_average(mixed) or mixed.period > 1
+    return network.zeta(mixed) is not None and not mixed.combines_first and is_apart
 
 
 def _judge(run: Run, *, start: float = 1.0) -> list[Check]:
-    constants, length = run.case.constants, run.mixed.period / (1 - run.zeta)
+    constants, length = run.case.constants, network.length(run.mixed)
     known = hypotheses.is_known(constants, "smoothness", "grad_variance", "heterogeneity", "optimal_value")
-    assumed = [*run.assumed(), hypotheses.is_unbiased(run.case.trajectory), known, run.is_constant(), run.is_whole()]
+    assumed = [*run.assumed(), hypotheses.is_unbiased(run.case.trajectory), known, run.comes_together(), run.is_whole()]
     gentle = _is_below(run, 1.0, run.effective_step_size / run.case.step_size, "the root of η L <= 1")
     less, short = (
         _is_below(run, limit, np.sqrt(6) * (length - 1), f"the root of 6 (α L k)² {text}")
@@ -101,7 +100,12 @@ def _judge(run: Run, *, start: float = 1.0) -> list[Check]:
         ("theorem, proved", [gentle, short], proved),
         ("theorem, recalled", [gentle, long], recalled),
     )
-    return [run.judge(ID, name, "upper", [*assumed, *more], compare) for name, more, compare in forms]
+    is_one = network.zeta(run.mixed) is not None
+    return [
+        run.judge(ID, name, "upper", [*assumed, *more], compare)
+        for name, more, compare in forms
+        if is_one or name != "theorem, recalled"
+    ]
 
 
 def _is_below(run: Run, limit: float, factor: float, formula: str) -> Hypothesis:
@@ -129,7 +133,7 @@ def _network(run: Run, *, is_sharp: bool) -> float:
     """α² L² σ² N, times 1 - 1/r."""
     L, variance = run.case.known("smoothness", "grad_variance")
     lost = 1 - 1 / run.mixed.mixing.num_rows if is_sharp else 1.0
-    return run.case.step_size**2 * L**2 * variance * lost * unit_noise.noise_of(run.mixed.period, run.zeta)
+    return run.case.step_size**2 * L**2 * variance * lost * network.noise(run.mixed)
 
 
 def _measured(run: Run, *, start: float) -> Comparison:

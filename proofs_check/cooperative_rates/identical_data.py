@@ -41,9 +41,8 @@ import numpy as np
 
 from elastic_jax.base import Algorithm
 from proofs_check import hypotheses, record, statistics
-from proofs_check.cooperative_rates import bugs, instances, mixed_runs
+from proofs_check.cooperative_rates import bugs, instances, mixed_runs, network
 from proofs_check.cooperative_rates.mixed_runs import Run
-from proofs_check.mixed import Mixed
 from proofs_check.record import Check
 from proofs_check.statistics import Comparison
 from proofs_check.trajectory import norms_sq
@@ -65,8 +64,8 @@ def check(*, step_size: float = STEP_SIZE, sampled_step_size: float = SAMPLED_ST
         sampled_step_size: α > 0 of the sampled runs.
     """
     names = ("at_optimum", "quadratic", "isotropic", "log_cosh", "convex")
-    exact = mixed_runs.exact(names, step_size=step_size, is_meant=mixed_runs.is_average)
-    noise = mixed_runs.exact(("noise_alone",), step_size=step_size, is_meant=mixed_runs.is_average)
+    exact = mixed_runs.exact(names, step_size=step_size, is_meant=network.is_average)
+    noise = mixed_runs.exact(("noise_alone",), step_size=step_size, is_meant=network.is_average)
     wide, round_ = (
         mixed_runs.sampled(name, parts=instances.AVERAGING, step_size=sampled_step_size)
         for name in ("quadratic", "round quadratic")
@@ -79,8 +78,8 @@ def check(*, step_size: float = STEP_SIZE, sampled_step_size: float = SAMPLED_ST
 def control() -> list[Check]:
     """Mixing late, not at all, or more seldom; H, σ or c misjudged; terms left out; α above the cap."""
     chosen = partial(mixed_runs.one, step_size=STEP_SIZE)
-    noise, still, run = (chosen(name, _is_apart) for name in ("noise_alone", "at_optimum", "isotropic"))
-    nonconvex = chosen("rational", _is_apart)
+    noise, still, run = (chosen(name, network.is_late_average) for name in ("noise_alone", "at_optimum", "isotropic"))
+    nonconvex = chosen("rational", network.is_late_average)
     steep = run.with_constants(smoothness=2.01 / run.case.step_size)
     shorter = noise._replace(mixed=noise.mixed._replace(period=noise.mixed.period - 1))
     planted: dict[str, Callable[[Algorithm], Algorithm]] = {
@@ -101,10 +100,6 @@ def control() -> list[Check]:
     ]
 
 
-def _is_apart(mixed: Mixed) -> bool:
-    return mixed_runs.is_average(mixed) and mixed.period > 1
-
-
 def _variance(run: Run) -> float:
     return run.case.known("grad_variance")[0]
 
@@ -113,7 +108,7 @@ def _judge(run: Run, *, start: float = 1.0, noise_factor: float = 1.0) -> list[C
     constants, a = run.case.constants, run.case.step_size
     L = constants.smoothness
     minimal = hypotheses.is_known(constants, "optimum", "optimal_value")
-    average = hypotheses.is_declared("everybody averages", mixed_runs.is_average(run.mixed))
+    average = hypotheses.is_declared("everybody averages", network.is_average(run.mixed))
     assumed = [*run.assumed(), *run.is_identical(), average, minimal]
     convex, strong = hypotheses.is_convex(constants), hypotheses.is_strongly_convex(constants)
     gentle = hypotheses.is_below(a, 2 / L if L else None, "2/L")

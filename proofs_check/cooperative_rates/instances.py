@@ -60,6 +60,12 @@ SAMPLED: Mapping[str, Mapping[str, Any]] = {
 DRAWN: Mapping[str, Mapping[str, Any]] = {
     "3 of 8, H = 2": {"period": 2, "num_sampled": 3, **_LOCAL},
     "one peer, H = 2": {"period": 2, "mixing": mixings.one_peer_exponential, **_GOSSIP},
+    "matchings, H = 2": {"period": 2, "mixing": mixings.matchings(topologies.complete(NUM_WORKERS)), **_GOSSIP},
+    "matcha, H = 1": {
+        "period": 1,
+        "mixing": mixings.matcha(topologies.ring(NUM_WORKERS), 0.5, optimal=False),
+        **_GOSSIP,
+    },
 }
 """{label: arguments}, for eight workers over seeds: another W each time."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from elastic_jax.base import Algorithm, Oracle
 from proofs_check import cases, hypotheses, mixed, settings, trajectory, two_samples
 from proofs_check.cases import Case
-from proofs_check.cooperative_rates import instances
+from proofs_check.cooperative_rates import instances, network
 from proofs_check.mixed import Mixed
 from proofs_check.record import Check, Hypothesis
 from proofs_check.statistics import Comparison
@@ -34,6 +34,8 @@ class Run(NamedTuple):
 
     case: Case
     mixed: Mixed
+    has_own_schedules: bool = False
+    """Each of the runs has a schedule of its own, so that means are over what is drawn, too."""
 
     @property
     def num_workers(self) -> int:
@@ -44,14 +46,6 @@ class Run(NamedTuple):
     def effective_step_size(self) -> float:
         """η = α n/(n + v), by which x moves along the mean gradient."""
         return self.case.step_size * self.num_workers / self.mixed.mixing.num_rows
-
-    @property
-    def zeta(self) -> float:
-        """ζ, which a hypothesis has found to be known."""
-        found = zeta(self.mixed)
-        if found is None:
-            raise ValueError("zeta is None; the mixing must be the same every time before it is claimed with")
-        return found
 
     def mean(self, values: np.ndarray) -> np.ndarray:
         """The mean over the workers: [S, T, n, ...] -> [S, T, ...]."""
@@ -97,10 +91,13 @@ class Run(NamedTuple):
         """The same run with other constants of the problem believed."""
         return self._replace(case=self.case._replace(constants=self.case.constants._replace(**others)))
 
-    def is_constant(self) -> Hypothesis:
-        """One W, after the step, that brings rows together."""
-        found = zeta(self.mixed)
-        holds = found is not None and found < 1 - 1e-9 and not self.mixed.combines_first
+    def comes_together(self) -> Hypothesis:
+        """What is mixed after the step brings rows together: one W, or W that is drawn in the mean over draws."""
+        found, p = network.zeta(self.mixed), self.mixed.mixing.contraction
+        if found is None:
+            holds = p > 0 and self.has_own_schedules and not self.mixed.combines_first
+            return hypotheses.is_declared("W drawn after the step, in each run by itself, p > 0", holds, f"p = {p}")
+        holds = found < 1 - 1e-9 and not self.mixed.combines_first
         return hypotheses.is_declared("one W after the step, ζ < 1", holds, f"ζ = {found}")
 
     def is_whole(self) -> Hypothesis:
@@ -109,35 +106,12 @@ class Run(NamedTuple):
         return hypotheses.is_declared("T is a multiple of H", T % H == 0, f"T = {T}, H = {H}")
 
 
-def zeta(found: Mixed) -> float | None:
-    """ζ = ‖W - J‖₂; None if W is not the same in every mixing."""
-    W = found.mixing.constant_matrix
-    return None if W is None else float(np.linalg.norm(W - 1 / len(W), 2))
-
-
-def is_average(found: Mixed) -> bool:
-    """W = J, all rows being workers."""
-    norm = zeta(found)
-    return norm is not None and norm < 1e-12 and not found.num_auxiliary
-
-
-def is_sparse(found: Mixed) -> bool:
-    """W is one matrix on the workers, but not J."""
-    return zeta(found) is not None and not is_average(found) and not found.num_auxiliary
-
-
-def is_everything(found: Mixed) -> bool:
-    """No choice is made."""
-    del found
-    return True
-
-
 def exact(
     names: tuple[str, ...],
     *,
     step_size: float = STEP_SIZE,
     is_tilted: bool = False,
-    is_meant: Callable[[Mixed], bool] = is_everything,
+    is_meant: Callable[[Mixed], bool] = network.is_everything,
 ) -> Iterator[Run]:
     """Two workers on `instances.objectives`, over all paths.
 
@@ -179,6 +153,7 @@ def sampled(
     step_size: float = SAMPLED_STEP_SIZE,
     num_seeds: int = NUM_SEEDS,
     num_steps: int = NUM_STEPS,
+    has_own_schedules: bool = False,
 ) -> Iterator[Run]:
     """Eight workers on a problem of `instances.PROBLEMS`, over seeds.
 
@@ -188,12 +163,13 @@ def sampled(
         step_size: α.
         num_seeds: S.
         num_steps: T.
+        has_own_schedules: each run draws its mixings by itself.
     """
     meant = [each for each in settings.every(parts) if each.arguments and _is_mixed(each, instances.NUM_WORKERS)]
     for setting in cases.few(meant, number=1):
-        key = (setting.name, name, step_size, num_seeds, num_steps)
+        key = (setting.name, name, step_size, num_seeds, num_steps, has_own_schedules)
         if key not in _SAMPLED_RUNS:
-            _SAMPLED_RUNS[key] = _sample(setting, name, step_size, num_seeds, num_steps)
+            _SAMPLED_RUNS[key] = _sample(setting, name, step_size, num_seeds, num_steps, has_own_schedules)
         yield _SAMPLED_RUNS[key]
 
 
@@ -210,12 +186,16 @@ def build(arguments: Mapping[str, Any], oracle: Oracle, *, num_workers: int, ste
 _SAMPLED_RUNS: dict[tuple[Any, ...], Run] = {}
 
 
-def _sample(setting: settings.Setting, name: str, step_size: float, num_seeds: int, num_steps: int) -> Run:
+def _sample(
+    setting: settings.Setting, name: str, step_size: float, num_seeds: int, num_steps: int, has_own_schedules: bool
+) -> Run:
     problem = instances.problem(name)
     algorithm = _build(setting, problem.oracle, instances.NUM_WORKERS, step_size)
-    found = trajectory.sampled(algorithm, problem, num_steps=num_steps, num_seeds=num_seeds)
-    text = f"{setting.name} on {name}, {num_seeds} seeds"
-    return Run(Case(text, algorithm, found, problem.constants, step_size), mixed.known(algorithm))
+    found = trajectory.sampled(
+        algorithm, problem, num_steps=num_steps, num_seeds=num_seeds, has_own_schedules=has_own_schedules
+    )
+    text = f"{setting.name} on {name}, {num_seeds} seeds{' and schedules' if has_own_schedules else ''}"
+    return Run(Case(text, algorithm, found, problem.constants, step_size), mixed.known(algorithm), has_own_schedules)
 
 
 @functools.cache

@@ -39,8 +39,9 @@ import numpy as np
 
 from elastic_jax import mixings, topologies
 from proofs_check import cases, hypotheses, record, statistics
-from proofs_check.cooperative_rates import bugs, instances, mixed_runs, unit_noise
-from proofs_check.cooperative_rates.unit_noise import Spread, noise_of
+from proofs_check.cooperative_rates import bugs, instances, mixed_runs, network, unit_noise
+from proofs_check.cooperative_rates.network import noise_of
+from proofs_check.cooperative_rates.unit_noise import Spread
 from proofs_check.record import Check, Hypothesis
 from proofs_check.statistics import Comparison
 
@@ -135,7 +136,7 @@ def _formulas(*, extra: int = 0) -> list[Check]:
 def _floor(label: str, found: Spread, *, is_slowest: bool = False) -> Check:
     """The mean of C over all periods of averaging, or at the end of gossip, against what it is said to be."""
     n, measured = found.num_workers, np.array([found.last_period_mean])
-    if mixed_runs.is_average(found.mixed):
+    if network.is_average(found.mixed):
         claimed, measured = (1 - 1 / n) * (found.mixed.period - 1) / 2, np.array([found.period_mean])
     else:
         modes = unit_noise.modes_sq(found.mixed)
@@ -180,15 +181,11 @@ def _compare(name: str, setting: str, assumed: list[Hypothesis], less: Spread, m
 def _means(step_size: float, names: tuple[str, ...] = ("quadratic", "isotropic")) -> Iterator[Check]:
     """X_t of gossip, against that of averaging, with the same coins."""
     for name in names:
-        local = mixed_runs.one(name, _is_late, step_size=step_size)
-        gossip = mixed_runs.one(name, mixed_runs.is_sparse, step_size=step_size)
+        local = mixed_runs.one(name, network.is_late_average, step_size=step_size)
+        gossip = mixed_runs.one(name, network.is_sparse, step_size=step_size)
         left, right = gossip.case.trajectory.params, local.case.trajectory.params
         same = partial(statistics.equal, left, right, axes=("s", "t", "d"))
         yield _record("mean on quadratics", "equality", f"two workers on {name}, all paths", [], same)
-
-
-def _is_late(mixed: Any) -> bool:
-    return mixed_runs.is_average(mixed) and mixed.period > 1
 
 
 def _record(name: str, kind: str, setting: str, assumed: list[Hypothesis], compare: Callable[[], Comparison]) -> Check:

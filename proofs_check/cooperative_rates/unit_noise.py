@@ -17,7 +17,7 @@ import numpy as np
 
 from elastic_jax.base import Algorithm
 from proofs_check import mixed, trajectory
-from proofs_check.cooperative_rates import mixed_runs
+from proofs_check.cooperative_rates import mixed_runs, network
 from proofs_check.mixed import Mixed
 from proofs_check.trajectory import norms_sq
 
@@ -34,7 +34,7 @@ class Spread(NamedTuple):
     @property
     def zeta(self) -> float:
         """ζ of the one W."""
-        found = mixed_runs.zeta(self.mixed)
+        found = network.zeta(self.mixed)
         if found is None:
             raise ValueError("zeta is None; only one W in every mixing has it")
         return found
@@ -90,11 +90,6 @@ def spread(
 @partial(jax.jit, static_argnames="algorithm", compiler_options=trajectory.QUICKLY)
 def _roll(keys: Any, start: Any, numbers: Any, *, algorithm: Algorithm) -> trajectory.Seen:
     return trajectory.roll(keys, start, (), numbers, algorithm=algorithm)
-
-
-def noise_of(period: int, zeta: float) -> float:
-    """The network error of noise, τ (1 + ζ²)/(1 - ζ²) - 1 with τ = H: in units of α² L² σ²."""
-    return period * (1 + zeta**2) / (1 - zeta**2) - 1
 
 
 def modes_sq(found: Mixed) -> np.ndarray:
