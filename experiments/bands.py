@@ -11,6 +11,7 @@ Where one estimate out of many is looked at because it is the largest, or many a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -83,11 +84,16 @@ def of_slope(positions: np.ndarray, values: np.ndarray, level: float = LEVEL) ->
         values: [S, m], whose means over any S - 1 seeds are > 0.
         level: how sure the band is.
     """
+    return of_any(partial(_slope_of_means, positions=positions), values, level)
+
+
+def of_any(statistic: Callable[[np.ndarray], float], values: np.ndarray, level: float = LEVEL) -> Band:
+    """A number made of means over seeds, statistic([...]) of values [S, ...]."""
     values = np.asarray(values, np.float64)
-    num_seeds, whole = len(values), slope(positions, np.mean(values, axis=0))
+    num_seeds, whole = len(values), np.asarray(statistic(values.mean(axis=0)))
     if num_seeds < 2:
         return Band(whole, np.asarray(np.nan), np.asarray(np.nan))
-    without = np.array([slope(positions, np.delete(values, seed, axis=0).mean(axis=0)) for seed in range(num_seeds)])
+    without = np.array([statistic(np.delete(values, seed, axis=0).mean(axis=0)) for seed in range(num_seeds)])
     error = np.sqrt((num_seeds - 1) / num_seeds * np.sum((without - without.mean()) ** 2))
     half = _quantile(num_seeds, level) * error
     return Band(whole, whole - half, whole + half)
@@ -97,6 +103,10 @@ def slope(positions: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The slope of log(values) against log(positions), by least squares: [m], [m] -> []."""
     offsets = np.log(positions) - np.mean(np.log(positions))
     return np.asarray(offsets @ np.log(values) / (offsets @ offsets))
+
+
+def _slope_of_means(means: np.ndarray, *, positions: np.ndarray) -> float:
+    return float(slope(positions, means))
 
 
 def _quantile(num_seeds: int, level: float) -> float:
