@@ -370,11 +370,12 @@ def claims(points: list[Point]) -> tuple[Claim, ...]:
                 for which in judged
                 if some
             ]
-        found += [
-            criterion_claim(f"{problem}, equal bits", equal),
-            criterion_claim(f"{problem}, any bits, where it says local", pairs(own), is_local=True),
-            criterion_claim(f"{problem}, any bits, where it says gossip", pairs(own), is_local=False),
-        ]
+        for setting, compared in (
+            ("equal bits", equal),
+            ("any bits, where it says local", [pair for pair in pairs(own) if says_local(*pair)]),
+            ("any bits, where it says gossip", [pair for pair in pairs(own) if not says_local(*pair)]),
+        ):
+            found += [criterion_claim(f"{problem}, {setting}", compared)] if compared else []
     return tuple(found)
 
 
@@ -423,11 +424,10 @@ def _ratio(means: np.ndarray) -> float:
     return float(means[0] / means[1])
 
 
-def criterion_claim(name: str, some: list[tuple[Point, Point]], *, is_local: bool | None = None) -> Claim:
-    """The way with the smaller N has the smaller distance, in all pairs, or in those for which it says one of them."""
-    judged = [pair for pair in some if is_local is None or says_local(*pair) == is_local]
+def criterion_claim(name: str, judged: list[tuple[Point, Point]]) -> Claim:
+    """The way with the smaller N has the smaller distance, in all pairs."""
     right = [is_closer(*pair) == says_local(*pair) for pair in judged]
-    share = float(np.mean(right)) if right else 1.0
+    share = float(np.mean(right))
     return Claim.of_band(
         f"{name}: share of {len(judged)} pairs in which the criterion names who is closer together",
         "1",
