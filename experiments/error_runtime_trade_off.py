@@ -457,3 +457,4 @@ def draw(axis: Axes, config: Config, curves: list[Curve], ratio: float) -> None:
     axis.plot([], [], color=figures.GREY, linestyle=":", linewidth=0.8, label="dotted: at the mean x")
     axis.set(xscale="log", yscale="log")
     figures.plain_decades(axis)
+    figures.plain_decades(axis, which="x")

@@ -100,9 +100,10 @@ def plain_ticks(axis: Axes, positions: Any) -> None:
     axis.xaxis.set_minor_formatter(NullFormatter())
 
 
-def plain_decades(axis: Axes) -> None:
-    """A logarithmic vertical axis labelled at whole powers of ten, and in between where there are fewer than two."""
-    low, high = axis.get_ylim()
+def plain_decades(axis: Axes, *, which: str = "y") -> None:
+    """A logarithmic axis, "x" or "y", labelled at whole powers of ten, and in between where there are fewer than two."""
+    scale = axis.xaxis if which == "x" else axis.yaxis
+    low, high = sorted(scale.get_view_interval())
     decades = 10.0 ** np.arange(np.ceil(np.log10(low)), np.floor(np.log10(high)) + 1)
     ticks = decades
     for steps in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
@@ -112,10 +113,10 @@ def plain_decades(axis: Axes) -> None:
         ticks = every[(every >= low) & (every <= high)]
     if len(ticks) > 5:
         ticks = ticks[:: -(-len(ticks) // 5)]
-    axis.set_yticks(ticks)
-    axis.yaxis.set_major_formatter(FuncFormatter(_plain))
-    axis.yaxis.set_minor_formatter(NullFormatter())
-    axis.tick_params(axis="y", which="minor", left=False)
+    scale.set_ticks(ticks)
+    scale.set_major_formatter(FuncFormatter(_plain))
+    scale.set_minor_formatter(NullFormatter())
+    axis.tick_params(axis=which, which="minor", left=False, bottom=False)
 
 
 def legend(figure: Figure, axes: np.ndarray, *, columns: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from experiments.bands import Band
@@ -37,7 +38,9 @@ def as_table(headings: Sequence[str], lines: Iterable[Sequence[str]], *, title: 
 
 
 def with_band(band: Band) -> str:
-    """The estimate and its band: 1.02 [0.98, 1.06]."""
+    """The estimate and its band: 1.02 [0.98, 1.06]; the estimate alone if there is no band."""
+    if np.isnan(band.low) and not np.isnan(band.middle):
+        return f"{float(band.middle):.3g}"
     return f"{float(band.middle):.3g} [{float(band.low):.3g}, {float(band.high):.3g}]"
 
 

@@ -247,3 +247,4 @@ def test_tables_have_one_content_in_all_forms(tmp_path):
     assert (tmp_path / "points.csv").read_text().splitlines() == ["name,value", "a,0.333333", "b,", "c,"]
     assert tables.as_markdown(("", "x"), [("a", "1")]) == "|  | x |\n| --- | ---: |\n| a | 1 |\n"
     assert tables.with_band(bands.Band(*map(np.asarray, (1.0, 0.5, 2.0)))) == "1 [0.5, 2]"
+    assert tables.with_band(bands.Band(*map(np.asarray, (1.0, np.nan, np.nan)))) == "1"
