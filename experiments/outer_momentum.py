@@ -67,9 +67,9 @@ class Config:
     """Held-out images for results, and as many others for the search of rates."""
     alphas: tuple[float, ...] = (IID, 0.1)
     """Concentrations of the Dirichlet splits; ∞ is shards that are alike."""
-    num_workers: int = 4
+    num_workers: int = 8
     batch_size: int = 8
-    num_steps: int = 600
+    num_steps: int = 500
     period: int = 50
     """H of the question."""
     periods: tuple[int, ...] = (1, 5, 10, 20, 50, 100)
@@ -80,10 +80,10 @@ class Config:
     num_fragments: int = 3
     overlap: int = 5
     merge: float = 0.5
-    step_size: float = 0.002
+    step_size: float = 0.004
     """Inner rate from which searches start."""
     weight_decay: float = 0.01
-    num_points: int = 12
+    num_points: int = 10
     """Points of a curve, each the mean over as many steps."""
     num_seeds: int = 5
     num_tuning_seeds: int = 1
@@ -104,6 +104,7 @@ SIZES: Mapping[str, Config] = {
         num_examples=1000,
         num_test=150,
         alphas=(IID,),
+        num_workers=4,
         batch_size=4,
         num_steps=200,
         periods=(10, 50),
@@ -119,7 +120,6 @@ SIZES: Mapping[str, Config] = {
         num_examples=50_000,
         num_test=5000,
         alphas=(IID, 1.0, 0.1),
-        num_workers=8,
         batch_size=32,
         num_steps=20_000,
         periods=(1, 5, 10, 20, 50, 100, 200, 500),
