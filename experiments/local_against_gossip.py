@@ -51,6 +51,8 @@ MEASURED = {MEAN: "loss at x", WORKERS: "loss at workers", APART: "distance"}
 """What is measured: on quadratics f less its minimum, at x and in the mean at the workers, and (1/n) Σ_i ‖x^i - x‖²."""
 TOLERANCE = 0.01
 """How far what is measured may be from what is exact beyond its band: single precision."""
+TICKS = (0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+"""Of ratios, on logarithmic axes."""
 EQUAL = 1e-3
 """How far losses at the same x may differ by rounding, and bits of one budget by what the last period leaves over."""
 
@@ -72,7 +74,7 @@ class Config:
     step_size: float = 0.02
     budgets: tuple[int, ...] = (8, 32)
     """H: steps in which a worker sends the parameters once; multiples of n / 2."""
-    num_steps: int = 7680
+    num_steps: int = 3840
     num_seeds: int = 16
     dataset: str = "cifar10"
     """Of `data`, for the network; "digits" needs no download."""
@@ -614,6 +616,9 @@ def draw_ways(axis: Axes, points: list[Point], which: int) -> None:
     axis.set_yticks(range(len(kinds)), kinds)
     axis.invert_yaxis()
     axis.set(xlabel=f"{MEASURED[which]} / that of all-reduce")
+    if which == APART:
+        axis.set(xscale="log")
+        figures.plain_ticks(axis, [ratio for ratio in TICKS if _is_inside(ratio, axis.get_xlim())])
 
 
 def draw_criterion(axis: Axes, points: list[Point]) -> None:
@@ -632,9 +637,7 @@ def draw_criterion(axis: Axes, points: list[Point]) -> None:
     axis.axhline(1.0, color="black", linewidth=0.6)
     axis.set(xscale="log", yscale="log", xlabel="N, gossip / local", ylabel="distance, gossip / local")
     axis.set_title("criterion against measured")
-    figures.plain_ticks(
-        axis, [ratio for ratio in (0.25, 0.5, 1, 2, 4, 8, 16, 32) if _is_inside(ratio, axis.get_xlim())]
-    )
+    figures.plain_ticks(axis, [ratio for ratio in TICKS if _is_inside(ratio, axis.get_xlim())])
     figures.plain_decades(axis)
 
 
