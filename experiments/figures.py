@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -100,8 +100,8 @@ def plain_ticks(axis: Axes, positions: Any) -> None:
     axis.xaxis.set_minor_formatter(NullFormatter())
 
 
-def plain_decades(axis: Axes, *, which: str = "y") -> None:
-    """A logarithmic axis, "x" or "y", labelled at whole powers of ten, and in between where there are fewer than two."""
+def plain_decades(axis: Axes, *, which: Literal["x", "y"] = "y") -> None:
+    """A logarithmic axis, "x" or "y", labelled at powers of ten, and in between where there are fewer than two."""
     scale = axis.xaxis if which == "x" else axis.yaxis
     low, high = sorted(scale.get_view_interval())
     decades = 10.0 ** np.arange(np.ceil(np.log10(low)), np.floor(np.log10(high)) + 1)
