@@ -33,28 +33,23 @@ from experiments import (
     bands,
     changing_floors,
     figures,
+    network_at_equal_bits,
     one_network,
     record,
     tables,
     ways_at_equal_bits,
-    workers_and_mean,
 )
 from experiments.answer import Answer, Claim
-from experiments.one_network import IID
-from experiments.ways_at_equal_bits import ALL_REDUCE, KINDS, LOCAL, UPLOAD
+from experiments.network_at_equal_bits import Training
+from experiments.ways_at_equal_bits import ALL_REDUCE, APART, EQUAL, KINDS, LOCAL, MEAN, MEASURED, TICKS, WORKERS
 
 QUESTION = (__doc__ or "").splitlines()[0]
 
 PROBLEMS = ("alike", "different")
-MEAN, WORKERS, APART = range(3)
-MEASURED = {MEAN: "loss at x", WORKERS: "loss at workers", APART: "distance"}
-"""What is measured: on quadratics f less its minimum, at x and in the mean at the workers, and (1/n) Σ_i ‖x^i - x‖²."""
 TOLERANCE = 0.01
 """How far what is measured may be from what is exact beyond its band: single precision."""
 TICKS = (0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 """Of ratios, on logarithmic axes."""
-EQUAL = 1e-3
-"""How far losses at the same x may differ by rounding, and bits of one budget by what the last period leaves over."""
 
 
 @dataclass(frozen=True)
@@ -76,26 +71,8 @@ class Config:
     """H: steps in which a worker sends the parameters once; multiples of n / 2."""
     num_steps: int = 3840
     num_seeds: int = 16
-    dataset: str = "cifar10"
-    """Of `data`, for the network; "digits" needs no download."""
-    reduce: int = 2
-    """Side of the squares of pixels that are made one."""
-    channels: tuple[int, ...] = (8, 16)
-    num_examples: int = 10_000
-    num_test: int = 1000
-    network_kinds: tuple[str, ...] = (UPLOAD, ALL_REDUCE, "ring", "exponential", "one-peer", "matchings", "MATCHA")
-    num_network_workers: int = 8
-    batch_size: int = 4
-    alphas: tuple[float, ...] = (IID, 0.1)
-    """Of the splits."""
-    network_step_size: float = 0.1
-    network_budget: int = 8
-    """A multiple of n / 2."""
-    num_network_steps: int = 672
-    num_network_seeds: int = 5
-    every: int = 5
-    """Steps between two losses of the network."""
     seed: int = 0
+    network: network_at_equal_bits.Config = network_at_equal_bits.Config()
 
 
 SIZES: Mapping[str, Config] = {
@@ -107,30 +84,33 @@ SIZES: Mapping[str, Config] = {
         budgets=(4,),
         num_steps=1920,
         num_seeds=5,
-        dataset="digits",
-        reduce=1,
-        channels=(4,),
-        num_examples=1000,
-        network_kinds=(ALL_REDUCE, "ring"),
-        num_network_workers=4,
-        network_budget=8,
-        num_network_steps=96,
+        network=network_at_equal_bits.Config(
+            dataset="digits",
+            reduce=1,
+            channels=(4,),
+            num_examples=1000,
+            kinds=(ALL_REDUCE, "ring"),
+            num_workers=4,
+            num_steps=96,
+        ),
     ),
     "small": Config(),
     "paper": Config(
         budgets=(8, 32, 128),
         num_steps=76_800,
         num_seeds=64,
-        reduce=1,
-        channels=(16, 32, 64),
-        num_examples=50_000,
-        num_test=10_000,
-        network_kinds=tuple(kind for kind in KINDS if kind != "star"),
-        num_network_workers=16,
-        batch_size=16,
-        network_budget=16,
-        num_network_steps=20_160,
-        num_network_seeds=10,
+        network=network_at_equal_bits.Config(
+            reduce=1,
+            channels=(16, 32, 64),
+            num_examples=50_000,
+            num_test=10_000,
+            kinds=tuple(kind for kind in KINDS if kind != "star"),
+            num_workers=16,
+            batch_size=16,
+            budget=16,
+            num_steps=20_160,
+            num_seeds=10,
+        ),
     ),
 }
 
@@ -152,22 +132,6 @@ class Point(NamedTuple):
     """[S, n]: of the parameters, sent by each worker, on average in H steps."""
 
 
-class Training(NamedTuple):
-    """One way on the network, from one kind of split."""
-
-    alpha: float
-    kind: str
-    period: int
-    measured: np.ndarray
-    """[S, 3]: `MEASURED`, training losses on the same samples, of the last quarter."""
-    accuracies: np.ndarray
-    """[S, 2]: test accuracy at x and in the mean of the workers, at the end."""
-    curves: np.ndarray
-    """[S, m, 3]: `MEASURED` over the run."""
-    copies: np.ndarray
-    """[S, n]: as in `Point`."""
-
-
 def main(config: Config, *, size: str, run_dir: Path) -> Answer:
     """Runs all ways, shows the tables, writes points, figure and answer into `run_dir`."""
     console = page()
@@ -176,20 +140,24 @@ def main(config: Config, *, size: str, run_dir: Path) -> Answer:
     for problem in PROBLEMS:
         console.print(f"[bold]quadratic[/bold], workers {problem}")
         points += [measure(config, problem, kind, H, run_dir) for H in config.budgets for kind in config.kinds]
-    console.print(f"[bold]network[/bold], {config.dataset}")
-    trainings = train(config, run_dir)
+    console.print(f"[bold]network[/bold], {config.network.dataset}")
+    trainings = network_at_equal_bits.train(config.network, run_dir)
 
     lines = []
     for headings, own, title, caption in (
         (*rows(points), f"{config.num_seeds} seeds", "means of the second half; in brackets: expected"),
-        (*network_rows(trainings), f"{config.num_network_seeds} seeds", "of the last quarter; 95 % bands"),
+        (
+            *network_at_equal_bits.rows(trainings),
+            f"{config.network.num_seeds} seeds",
+            "of the last quarter; 95 % bands",
+        ),
     ):
         console.print(tables.as_table(headings, own, title=title, caption=caption))
         lines.append(tables.as_markdown(headings, own))
     (run_dir / "table.md").write_text("\n".join(lines), encoding="utf-8")
     save_points(points, trainings, run_dir / "points.csv")
     plot(config, points, trainings, run_dir / "figure.png")
-    answer = Answer(QUESTION, size, claims(points) + network_claims(trainings), record.seconds(run_dir))
+    answer = Answer(QUESTION, size, claims(points) + network_at_equal_bits.claims(trainings), record.seconds(run_dir))
     answer.save(run_dir)
     answer.tell(console, run_dir)
     return answer
@@ -281,88 +249,18 @@ def second_half(values: np.ndarray) -> np.ndarray:
     return np.asarray(values[:, values.shape[1] // 2 :].mean(axis=1, dtype=np.float64))
 
 
-def train(config: Config, run_dir: Path) -> list[Training]:
-    """All ways on the network from all splits; what was measured before is read."""
-    n = config.num_network_workers
-    network = one_network.build(
-        dataset=config.dataset,
-        reduce=config.reduce,
-        channels=config.channels,
-        num_workers=n,
-        batch_size=config.batch_size,
-        num_examples=config.num_examples,
-        num_test=config.num_test,
-    )
-    splits = one_network.splits(network, config.alphas, num_seeds=config.num_network_seeds, seed=config.seed)
-    measured = {
-        "losses": workers_and_mean.losses(network.problem, config.every),
-        "apart": metrics.consensus_distance_sq(config.every),
-        "sent": one_network.sent_by_each(config.num_network_steps, num_workers=n),
-        "views": one_network.views(config.num_network_steps),
-    }
-    return [
-        training(config, alpha, kind, seeds)
-        for kind in config.network_kinds
-        for alpha, seeds in trained(config, network, kind, splits, measured, run_dir).items()
-    ]
-
-
-def trained(
-    config: Config,
-    network: one_network.Network,
-    kind: str,
-    splits: Mapping[float, list[base.Shards]],
-    measured: Mapping[str, metrics.Metric],
-    run_dir: Path,
-) -> dict[float, list[dict[str, np.ndarray]]]:
-    """{α: what each seed has measured}, of one way, which is compiled once."""
-    algorithm = ways_at_equal_bits.build(
-        kind,
-        network.problem.oracle,
-        budget=config.network_budget,
-        num_workers=config.num_network_workers,
-        step_size=config.network_step_size,
-    )
-    run_one = partial(
-        one_network.train_and_judge,
-        network,
-        algorithm,
-        measured=measured,
-        num_steps=config.num_network_steps,
-        seed=config.seed,
-    )
-    return {
-        alpha: [
-            record.kept(run_dir, f"network_{kind}_{alpha:g}_{number}", partial(run_one, shards, number=number))
-            for number, shards in enumerate(own)
-        ]
-        for alpha, own in splits.items()
-    }
-
-
-def training(config: Config, alpha: float, kind: str, seeds: list[dict[str, np.ndarray]]) -> Training:
-    """What the seeds of one way have in common."""
-    n, budget = config.num_network_workers, config.network_budget
-    found = {name: np.stack([one[name] for one in seeds]) for name in seeds[0]}
-    curves = np.stack([found["losses"][..., 1], found["losses"][..., 0], found["apart"]], axis=-1)
-    accuracies = np.stack([found["test_accuracy"], found["of_workers"].mean(axis=1)], axis=1)
-    copies = ways_at_equal_bits.share(kind, found["sent"][:, -1], budget=budget, num_steps=config.num_network_steps)
-    last = curves[:, -(curves.shape[1] // 4) :].mean(axis=1)
-    return Training(alpha, kind, ways_at_equal_bits.period(kind, budget, n), last, accuracies, curves, copies)
-
-
 def claims(points: list[Point]) -> tuple[Claim, ...]:
     """On quadratics: all is as expected, local SGD is ahead, and how often the criterion is right."""
     found = []
     for problem in PROBLEMS:
         own = [point for point in points if point.problem == problem]
-        found.append(bits_claim(problem, [point.copies for point in own]))
+        found.append(ways_at_equal_bits.bits_claim(problem, [point.copies for point in own]))
         for which, name in MEASURED.items():
             ratios = np.stack([point.measured[:, which] / point.expected[which] for point in own], axis=1)
-            found.append(ratio_claim(f"{problem}: {name} / expected", ratios, TOLERANCE))
+            found.append(ways_at_equal_bits.ratio_claim(f"{problem}: {name} / expected", ratios, TOLERANCE))
         if problem == "alike":
             losses = np.stack([point.measured[:, MEAN] / own[0].measured[:, MEAN] for point in own], axis=1)
-            found.append(ratio_claim(f"{problem}: loss at x / that of {own[0].kind}", losses, EQUAL))
+            found.append(ways_at_equal_bits.ratio_claim(f"{problem}: loss at x / that of {own[0].kind}", losses, EQUAL))
         equal = [pair for pair in pairs(own) if pair[0].budget == pair[1].budget]
         for kind in LOCAL:
             some = [pair for pair in equal if pair[0].kind == kind]
@@ -385,24 +283,6 @@ def pairs(points: list[Point]) -> list[tuple[Point, Point]]:
     """(local, gossip), with equal bits or not."""
     local = [point for point in points if point.kind in LOCAL]
     return [(one, other) for one in local for other in points if other.kind not in LOCAL]
-
-
-def bits_claim(name: str, copies: list[np.ndarray]) -> Claim:
-    """The mean over workers of what they send in H steps is one copy of the parameters, [S, n] for each way."""
-    means = np.stack([own.mean(axis=1) for own in copies], axis=1)
-    return ratio_claim(f"{name}: bits that a worker sends / those it may", means, EQUAL)
-
-
-def ratio_claim(name: str, ratios: np.ndarray, tolerance: float) -> Claim:
-    """All ratios, [S, m], are 1."""
-    ratio = bands.of_mean(ratios, bands.simultaneous(ratios.shape[1]))
-    worst = int(np.abs(ratio.middle - 1).argmax())
-    return Claim.of_band(
-        f"{name}, farthest from 1",
-        f"1, within {tolerance:g} of the simultaneous bands",
-        [float(end[worst]) for end in ratio],
-        holds=np.all((ratio.low - tolerance <= 1) & (ratio.high + tolerance >= 1)),
-    )
 
 
 def ahead_claim(name: str, some: list[tuple[Point, Point]], which: int) -> Claim:
@@ -448,47 +328,6 @@ def is_closer(local: Point, gossip: Point) -> bool:
     return bool(local.measured[:, APART].mean() <= gossip.measured[:, APART].mean())
 
 
-def network_claims(trainings: list[Training]) -> tuple[Claim, ...]:
-    """On the network, against an all-reduce: gossip is farther apart, its workers are worse, and x is no better."""
-    found = []
-    for alpha in dict.fromkeys(one.alpha for one in trainings):
-        name = f"network, {title_of(alpha)}"
-        own = [one for one in trainings if one.alpha == alpha]
-        found.append(bits_claim(name, [one.copies for one in own]))
-        local = next(one for one in own if one.kind == ALL_REDUCE)
-        gossip = [one for one in own if one.kind not in LOCAL]
-        level = bands.simultaneous(len(gossip))
-        for which, values, is_strict in (
-            (
-                "distance, log of gossip / all-reduce",
-                [np.log(one.measured[:, APART]) for one in [local, *gossip]],
-                True,
-            ),
-            (
-                "test error of workers, gossip less all-reduce",
-                [-one.accuracies[:, 1] for one in [local, *gossip]],
-                True,
-            ),
-            ("loss at x, gossip less all-reduce", [one.measured[:, MEAN] for one in [local, *gossip]], False),
-        ):
-            more = bands.of_mean(np.stack(values[1:], axis=1) - values[0][:, None], level)
-            least = int(more.middle.argmin())
-            found.append(
-                Claim.of_band(
-                    f"{name}: {which}, least, of {gossip[least].kind}",
-                    f"{'> 0 at the lower' if is_strict else '>= 0 at the upper'} end, simultaneously",
-                    [float(end[least]) for end in more],
-                    holds=np.all(more.low > 0) if is_strict else np.all(more.high >= 0),
-                )
-            )
-    return tuple(found)
-
-
-def title_of(alpha: float) -> str:
-    """Of a split."""
-    return "iid" if alpha == IID else f"Dirichlet {alpha:g}"
-
-
 def rows(points: list[Point]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and lines of the table of quadratics."""
     headings = ("", "workers are", "H", "period", "bits", "busiest", "N", *MEASURED.values())
@@ -498,7 +337,7 @@ def rows(points: list[Point]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
             point.problem,
             str(point.budget),
             str(point.period),
-            *sent(point.copies),
+            *(f"{copies:.3f}" for copies in ways_at_equal_bits.sent(point.copies)),
             f"{point.network_error:.1f}",
             *(
                 f"{middle:.3g} ({known:.3g})"
@@ -506,38 +345,6 @@ def rows(points: list[Point]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
             ),
         )
         for point in points
-    ]
-
-
-def sent(copies: np.ndarray) -> tuple[str, str]:
-    """Of the budget, by a worker in the mean and by the busiest: [S, n]."""
-    return f"{copies.mean():.3f}", f"{copies.mean(axis=0).max():.3f}"
-
-
-def network_rows(trainings: list[Training]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headings and lines of the table of the network."""
-    accuracies = ("test accuracy at x (%)", "of workers (%)")
-    headings = (
-        "network",
-        "split",
-        "period",
-        "bits",
-        "busiest",
-        "loss at x",
-        "loss at workers",
-        "distance",
-        *accuracies,
-    )
-    return headings, [
-        (
-            one.kind,
-            title_of(one.alpha),
-            str(one.period),
-            *sent(one.copies),
-            *(tables.with_band(bands.of_mean(one.measured[:, which])) for which in MEASURED),
-            *(tables.with_band(bands.of_mean(100 * one.accuracies[:, place])) for place in range(2)),
-        )
-        for one in trainings
     ]
 
 
@@ -558,20 +365,11 @@ def save_points(points: list[Point], trainings: list[Training], path: Path) -> N
     lines: list[tuple[object, ...]] = []
     for point in points:
         kind = (point.problem, point.kind, point.budget, point.period)
-        measured = (*_ends(point.measured), *map(float, point.expected))
-        lines.append((*kind, *_sent(point.copies), point.network_error, *measured))
-    for one in trainings:
-        split = (title_of(one.alpha), one.kind, None, one.period)
-        lines.append((*split, *_sent(one.copies), None, *_ends(one.measured), None, None, None))
+        measured = (*network_at_equal_bits.ends(point.measured), *map(float, point.expected))
+        lines.append((*kind, *ways_at_equal_bits.sent(point.copies), point.network_error, *measured))
+    for split, kind, period, copies, busiest, *measured in network_at_equal_bits.points(trainings):
+        lines.append((split, kind, None, period, copies, busiest, None, *measured, None, None, None))
     tables.save_csv(path, headings, lines)
-
-
-def _sent(copies: np.ndarray) -> tuple[float, float]:
-    return float(copies.mean()), float(copies.mean(axis=0).max())
-
-
-def _ends(measured: np.ndarray) -> list[float]:
-    return [float(end) for which in MEASURED for end in bands.of_mean(measured[:, which])]
 
 
 def plot(config: Config, points: list[Point], trainings: list[Training], path: Path) -> None:
@@ -583,18 +381,12 @@ def plot(config: Config, points: list[Point], trainings: list[Training], path: P
             draw_ways(axis, [point for point in points if point.budget == budget], which)
             axis.set_title(f"quadratic, H = {budget}")
         draw_criterion(axes[0, 2], points)
-        for axis, alpha in zip(axes[1], config.alphas, strict=False):
-            draw_curves(axis, config, [one for one in trainings if one.alpha == alpha])
-            axis.set_title(f"network, {title_of(alpha)}")
-        draw_distances(axes[1, 2], config, trainings)
+        for axis, alpha in zip(axes[1], config.network.alphas, strict=False):
+            network_at_equal_bits.draw_curves(axis, config.network, [one for one in trainings if one.alpha == alpha])
+            axis.set_title(f"network, {network_at_equal_bits.title_of(alpha)}")
+        network_at_equal_bits.draw_distances(axes[1, 2], config.network, trainings)
         figures.legend(figure, axes, columns=5)
         figures.save(figure, path)
-
-
-def color_of(kind: str) -> str:
-    """The same in all panels."""
-    number = list(KINDS).index(kind)
-    return (*figures.COLORS, figures.GREY, "#8B4513")[number]
 
 
 def draw_ways(axis: Axes, points: list[Point], which: int) -> None:
@@ -643,33 +435,3 @@ def draw_criterion(axis: Axes, points: list[Point]) -> None:
 
 def _is_inside(value: float, ends: tuple[float, float]) -> bool:
     return ends[0] <= value <= ends[1]
-
-
-def draw_curves(axis: Axes, config: Config, trainings: list[Training]) -> None:
-    """Loss at x, in means over blocks of an eighth of the run, against copies sent by each worker."""
-    for one in trainings:
-        block = max(1, one.curves.shape[1] // 8)
-        losses = one.curves[:, : one.curves.shape[1] // block * block, MEAN]
-        losses = losses.reshape(len(losses), -1, block).mean(axis=2)
-        copies = (np.arange(losses.shape[1]) + 0.5) * block * config.every / config.network_budget
-        figures.draw(axis, copies, bands.of_mean(losses), color=color_of(one.kind), label=one.kind)
-    axis.set(xlabel="copies sent by a worker", ylabel="training loss at x")
-
-
-def draw_distances(axis: Axes, config: Config, trainings: list[Training]) -> None:
-    """Distance against test accuracy of workers, open where the split is iid."""
-    for one in trainings:
-        distance, accuracy = bands.of_mean(one.measured[:, APART]), bands.of_mean(100 * one.accuracies[:, 1])
-        is_first = one.alpha == config.alphas[0]
-        axis.errorbar(
-            distance.middle,
-            accuracy.middle,
-            xerr=np.array([[distance.middle - distance.low], [distance.high - distance.middle]]),
-            yerr=np.array([[accuracy.middle - accuracy.low], [accuracy.high - accuracy.middle]]),
-            color=color_of(one.kind),
-            marker="o" if is_first else "s",
-            markerfacecolor="none" if is_first else color_of(one.kind),
-            elinewidth=0.6,
-        )
-    titles = " and ".join(title_of(alpha) for alpha in config.alphas)
-    axis.set(xlabel="distance, last quarter", ylabel="test accuracy of workers (%)", title=titles)

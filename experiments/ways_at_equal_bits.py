@@ -17,9 +17,19 @@ import numpy as np
 
 from elastic_jax import base, mixings, topologies
 from elastic_jax.algorithms import gossip_sgd, local_sgd
-from experiments import changing_floors, ways_of_mixing
+from experiments import bands, changing_floors, ways_of_mixing
+from experiments.answer import Claim
 
 UPLOAD, ALL_REDUCE = LOCAL = ("upload", "all-reduce")
+
+MEAN, WORKERS, APART = range(3)
+MEASURED = {MEAN: "loss at x", WORKERS: "loss at workers", APART: "distance"}
+"""What is measured of all ways: on quadratics f less its minimum, at x and in the mean at the workers, and
+(1/n) Σ_i ‖x^i - x‖²."""
+TICKS = (0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+"""Of ratios, on logarithmic axes."""
+EQUAL = 1e-3
+"""How far losses at the same x may differ by rounding, and bits of one budget by what the last period leaves over."""
 
 
 def _on(name: str, num_workers: int) -> mixings.Mixing:
@@ -84,3 +94,26 @@ def build(kind: str, oracle: base.Oracle, *, budget: int, num_workers: int, step
 def share(kind: str, copies: np.ndarray, *, budget: int, num_steps: int) -> np.ndarray:
     """What workers sent over what they may: [S, n], of copies of the parameters as `Info` counts them."""
     return np.asarray(copies * factor(kind, copies.shape[-1]) * budget / num_steps)
+
+
+def sent(copies: np.ndarray) -> tuple[float, float]:
+    """Of the budget, by a worker in the mean and by the busiest: [S, n]."""
+    return float(copies.mean()), float(copies.mean(axis=0).max())
+
+
+def bits_claim(name: str, copies: list[np.ndarray]) -> Claim:
+    """The mean over workers of what they send in H steps is one copy of the parameters, [S, n] for each way."""
+    means = np.stack([own.mean(axis=1) for own in copies], axis=1)
+    return ratio_claim(f"{name}: bits that a worker sends / those it may", means, EQUAL)
+
+
+def ratio_claim(name: str, ratios: np.ndarray, tolerance: float) -> Claim:
+    """All ratios, [S, m], are 1."""
+    ratio = bands.of_mean(ratios, bands.simultaneous(ratios.shape[1]))
+    worst = int(np.abs(ratio.middle - 1).argmax())
+    return Claim.of_band(
+        f"{name}, farthest from 1",
+        f"1, within {tolerance:g} of the simultaneous bands",
+        [float(end[worst]) for end in ratio],
+        holds=np.all((ratio.low - tolerance <= 1) & (ratio.high + tolerance >= 1)),
+    )
