@@ -15,7 +15,7 @@ from shards that are alike and from a Dirichlet split, each seed from another on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -48,8 +48,6 @@ QUESTION = (__doc__ or "").splitlines()[0]
 PROBLEMS = ("alike", "different")
 TOLERANCE = 0.01
 """How far what is measured may be from what is exact beyond its band: single precision."""
-TICKS = (0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-"""Of ratios, on logarithmic axes."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Config:
     num_steps: int = 3840
     num_seeds: int = 16
     seed: int = 0
-    network: network_at_equal_bits.Config = network_at_equal_bits.Config()
+    network: network_at_equal_bits.Config = field(default_factory=network_at_equal_bits.Config)
 
 
 SIZES: Mapping[str, Config] = {
@@ -367,8 +365,8 @@ def save_points(points: list[Point], trainings: list[Training], path: Path) -> N
         kind = (point.problem, point.kind, point.budget, point.period)
         measured = (*network_at_equal_bits.ends(point.measured), *map(float, point.expected))
         lines.append((*kind, *ways_at_equal_bits.sent(point.copies), point.network_error, *measured))
-    for split, kind, period, copies, busiest, *measured in network_at_equal_bits.points(trainings):
-        lines.append((split, kind, None, period, copies, busiest, None, *measured, None, None, None))
+    for name, which, period, copies, busiest, *found in network_at_equal_bits.points(trainings):
+        lines.append((name, which, None, period, copies, busiest, None, *found, None, None, None))
     tables.save_csv(path, headings, lines)
 
 

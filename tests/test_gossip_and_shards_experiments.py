@@ -18,6 +18,7 @@ from experiments import (
     heterogeneous_shards,
     local_against_gossip,
     mixing_floors,
+    network_at_equal_bits,
     one_network,
     record,
     ways_at_equal_bits,
@@ -156,7 +157,7 @@ class TestWaysAtEqualBits:
         for config in local_against_gossip.SIZES.values():
             for kinds, n, budgets, num_steps in (
                 (config.kinds, config.num_workers, config.budgets, config.num_steps),
-                (config.network_kinds, config.num_network_workers, (config.network_budget,), config.num_network_steps),
+                (config.network.kinds, config.network.num_workers, (config.network.budget,), config.network.num_steps),
             ):
                 assert all(budget % (n / 2) == 0 for budget in budgets)
                 periods = [ways_at_equal_bits.period(kind, budget, n) for kind in kinds for budget in budgets]
@@ -330,14 +331,14 @@ class TestLocalAgainstGossip:
     def training(self, alpha, kind, *, distance=1.0, loss=1.0, accuracy=0.5, copies=1.0):
         measured = np.stack([noisy(loss), noisy(loss), noisy(distance)], axis=1)
         accuracies = np.stack([noisy(0.6), noisy(accuracy)], axis=1)
-        return local_against_gossip.Training(
+        return network_at_equal_bits.Training(
             alpha, kind, 8, measured, accuracies, np.repeat(measured[:, None], 16, 1), np.full((SEEDS, N), copies)
         )
 
     def test_the_network_is_judged_against_the_all_reduce(self):
         def judge(**ring):
             own = [self.training(0.1, "all-reduce"), self.training(0.1, "upload", distance=0.5)]
-            claims = local_against_gossip.network_claims([*own, self.training(0.1, "ring", **ring)])
+            claims = network_at_equal_bits.claims([*own, self.training(0.1, "ring", **ring)])
             return [claim.holds for claim in claims]
 
         assert judge(distance=1.5, accuracy=0.4, loss=1.1) == [True] * 4
@@ -361,7 +362,9 @@ class TestLocalAgainstGossip:
     def test_all_is_written_from_end_to_end(self, tmp_path, monkeypatch):
         """Tables, points and figure of the small size, with runs that are as expected."""
         config = dataclasses.replace(
-            local_against_gossip.SIZES["small"], num_steps=240, dataset="digits", reduce=1, num_examples=200
+            local_against_gossip.SIZES["small"],
+            num_steps=240,
+            network=network_at_equal_bits.Config(dataset="digits", reduce=1, num_examples=200),
         )
 
         def as_expected(config, problem, kind, budget):
@@ -377,7 +380,7 @@ class TestLocalAgainstGossip:
             return {alpha: [{**one, "test_accuracy": np.asarray(0.6)}] * 3 for alpha in splits}
 
         monkeypatch.setattr(local_against_gossip, "floors", as_expected)
-        monkeypatch.setattr(local_against_gossip, "trained", learnt)
+        monkeypatch.setattr(network_at_equal_bits, "trained", learnt)
         answer = local_against_gossip.main(config, size="small", run_dir=tmp_path)
         assert not [name for name in failing(answer.claims) if "expected" in name or "alike: bits" in name]
         assert len(lines_of(tmp_path / "points.csv")) == 2 * 2 * 9 + 2 * 7
