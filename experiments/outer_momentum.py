@@ -106,7 +106,7 @@ SIZES: Mapping[str, Config] = {
         alphas=(IID,),
         num_workers=4,
         batch_size=4,
-        num_steps=200,
+        num_steps=100,
         periods=(10, 50),
         outer=(NESTEROV,),
         variants=(FRAGMENTS, FOUR_BITS),
@@ -259,7 +259,9 @@ def gap(config: Config, found: Points, alpha: float) -> np.ndarray:
 
 
 def closed(config: Config, found: Points, point: Point, level: float = bands.LEVEL) -> Band:
-    """How much of the gap, of means over seeds: 0 is plain averaging, 1 synchronous training."""
+    """How much of the gap, of means over seeds: 0 is plain averaging, 1 synchronous training; NaN if none is seen."""
+    if not bands.of_mean(gap(config, found, point.alpha)).low > 0:
+        return Band(*(np.asarray(np.nan),) * 3)
     gain = found[point.alpha, Setting(AVERAGING, config.period)].last - point.last
     return bands.of_any(_ratio, np.stack([gain, gap(config, found, point.alpha)], axis=1), level)
 
@@ -341,10 +343,15 @@ def rows(config: Config, found: Points) -> tuple[tuple[str, ...], list[tuple[str
                 f"{point.copies:.3g}",
                 f"{point.peak:.3g}",
                 tables.with_band(bands.of_mean(point.last)),
-                "–" if is_end else tables.with_band(closed(config, found, point)),
+                in_words(closed(config, found, point)) if not is_end else "–",
             )
         )
     return headings, lines
+
+
+def in_words(band: Band) -> str:
+    """A share of the gap, if there is one."""
+    return "no gap" if np.isnan(band.middle) else tables.with_band(band)
 
 
 def save_points(found: Points, path: Path) -> None:
@@ -406,10 +413,13 @@ def draw_closed(axis: Axes, config: Config, found: Points, alpha: float) -> None
         axis.plot(band.middle, place, color=color, marker="o")
     axis.set_yticks(range(len(own)), [point.setting.title for point in own])
     axis.tick_params(axis="y", labelsize=5.5)
-    axis.invert_yaxis()
+    axis.set_ylim(len(own) - 0.5, -0.5)
     for end, style in ((0.0, "-"), (1.0, "--")):
         axis.axvline(end, color="black", linestyle=style, linewidth=0.8)
-    axis.set_title(f"gap closed, H = {config.period}")
+    low, high = axis.get_xlim()
+    axis.set_xlim(max(low, -2.0), min(high, 2.0))  # what is far outside does not hide the rest
+    is_seen = bool(np.isfinite(closed(config, found, own[0]).middle))
+    axis.set_title(f"gap closed, H = {config.period}" if is_seen else f"no gap is seen, H = {config.period}")
 
 
 def draw_curves(axis: Axes, config: Config, found: Points, alpha: float) -> None:

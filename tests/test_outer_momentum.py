@@ -200,6 +200,22 @@ class TestClaims:
             assert float(band.middle) == pytest.approx(share, abs=1e-9)
             assert float(band.high - band.low) < 0.05
 
+    def test_a_share_that_all_seeds_have_is_sure(self):
+        """However the gap differs from seed to seed."""
+        found, gaps = points(ONE), np.linspace(0.1, 0.5, SEEDS)
+        for setting, share in ((Setting(AVERAGING, 50), 0.0), (Setting("SlowMo", 50), 0.4)):
+            last = found[IID, Setting(SYNCHRONOUS)].last + (1 - share) * gaps
+            found[IID, setting] = found[IID, setting]._replace(last=last)
+        band = outer_momentum.closed(ONE, found, found[IID, Setting("SlowMo", 50)])
+        np.testing.assert_allclose(band, 0.4, rtol=1e-9)
+
+    def test_without_a_gap_there_is_nothing_to_close(self):
+        """Of a hundredth of the noise of one seed; the table says so."""
+        found = points(ONE, {SYNCHRONOUS: 1.2 - 1e-5})
+        assert np.isnan(outer_momentum.closed(ONE, found, found[IID, Setting(NESTEROV, 50)]).middle)
+        shares = [line[-1] for line in outer_momentum.rows(ONE, found)[1]]
+        assert shares.count("no gap") == len(shares) - 2
+
     def test_a_band_of_any_number_is_the_usual_one_of_a_mean(self):
         values = noisy(1.0)[:, None]
         for own, usual in zip(bands.of_any(lambda means: means[0], values), bands.of_mean(values), strict=True):
