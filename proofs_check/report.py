@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from itertools import pairwise
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -70,18 +71,48 @@ def outcomes(ids: Sequence[str], *, is_quick: bool = False, num_processes: int =
     Args:
         ids: such as ["EC:I2", "EC:T2.1"].
         is_quick: as in `prove`.
-        num_processes: >= 1, that share the statements; each keeps runs of its own.
+        num_processes: >= 1, that share the statements; each keeps runs of its own, and has neighbours in `ids`, which
+            are about the same runs.
     """
     num_processes = min(arguments.integer("num_processes", num_processes, low=1), len(ids))
     one = functools.partial(outcome, is_quick=is_quick)
     if num_processes <= 1:
         yield from map(one, ids)
         return
-    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_start_process) as pool:
-        try:
-            yield from pool.map(one, ids)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    started = [
+        ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_start_process)
+        for _ in range(num_processes)
+    ]
+    try:
+        yield from _shared(one, ids, started)
+    finally:
+        for process in started:
+            process.shutdown(wait=False, cancel_futures=True)
+
+
+def _shared(one: Callable[[str], Outcome], ids: Sequence[str], processes: Sequence[Executor]) -> Iterator[Outcome]:
+    """Each process has a stretch of `ids`, from its start; whoever is done takes from the end of the longest left."""
+    lengths = [len(ids) * number // len(processes) for number in range(len(processes) + 1)]
+    stretches = [deque(range(*ends)) for ends in pairwise(lengths)]
+    running: dict[Future[Outcome], tuple[int, int]] = {}
+    finished: dict[int, Outcome] = {}
+
+    def go_on(number: int) -> None:
+        own = stretches[number]
+        most = max(stretches, key=len)
+        if most:
+            place = own.popleft() if own else most.pop()
+            running[processes[number].submit(one, ids[place])] = number, place
+
+    for number in range(len(processes)):
+        go_on(number)
+    for place in range(len(ids)):
+        while place not in finished:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                number, its_place = running.pop(future)
+                finished[its_place] = future.result()
+                go_on(number)
+        yield finished.pop(place)
 
 
 def _start_process() -> None:

@@ -174,9 +174,9 @@ def sampled(
         key_schedule, key_samples = run_key(seed, is_exact=False)
         key_params = _keys(seed, is_exact=False)[2]
         if has_own_schedules:
-            key_schedule = jax.random.split(key_schedule, num_seeds)
+            key_schedule = split_key(key_schedule, number=num_seeds)
         params, data = _double(problem.init(key_params)), _double(problem.data)
-        keys = step_keys(key_schedule, jax.random.split(key_samples, num_seeds), num_steps=num_steps)
+        keys = step_keys(key_schedule, split_key(key_samples, number=num_seeds), num_steps=num_steps)
         seen = _roll_seeds(keys, params, data, algorithm=algorithm)
         parts = [_rows(jax.device_get(tree), lead) for tree, lead in ((seen.params, 2), (seen.info.views, 3))]
         points = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
@@ -196,12 +196,12 @@ def run_key(seed: int = 0, *, is_exact: bool) -> Array:
 
 @functools.cache
 def _keys(seed: int, *, is_exact: bool) -> Array:
-    # compiled as a whole: one by one, the operations of a key take longer to compile than all of them
-    return _split_key(unrolled(jax.random.key(seed)), number=2 if is_exact else 3)
+    return split_key(unrolled(jax.random.key(seed)), number=2 if is_exact else 3)
 
 
 @partial(jax.jit, static_argnames="number", compiler_options=QUICKLY)
-def _split_key(key: Array, *, number: int) -> Array:
+def split_key(key: Array, *, number: int) -> Array:
+    """key[number]; compiled as a whole, since one by one the operations of a key take longer to compile than all."""
     return jax.random.split(key, number)
 
 

@@ -47,6 +47,7 @@ def check(*, step_size: float = cases.STEP_SIZE) -> list[Check]:
 def control() -> list[Check]:
     """Mixing one step late; what is due left out; rows that grow; ζ understated by a tenth where it is attained."""
     found = {
+        "rows are multiplied by n where they are mixed": runs.with_bug(planted.summing, is_meant=runs.is_gossip),
         "mixing one step late": runs.with_bug(planted.late_mixing, is_meant=runs.is_average),
         "what is due is left out": runs.with_bug(planted.never_mixing, is_meant=runs.has_mixing),
     }

@@ -33,7 +33,7 @@ from jax import Array
 
 from elastic_jax import base, mixings, topologies
 from elastic_jax.base import Algorithm
-from proofs_check import cases, mixed, record, statistics
+from proofs_check import cases, mixed, record, statistics, trajectory
 from proofs_check.cooperative import planted, rows, runs
 from proofs_check.record import Check
 from proofs_check.statistics import Comparison
@@ -60,6 +60,7 @@ def control() -> list[Check]:
         record.planted(_of_subsets("projection", of=_from_the_first), "the sample takes its first member"),
         record.planted(_of_subsets("factor", of=_from_the_first), "the sample takes its first member"),
         record.planted(_of_run(name, planted.late_mixing(algorithm)), "mixing one step late"),
+        record.planted(_of_run(name, planted.mixing_every_step(algorithm)), "averaging every step"),
         record.planted(_of_run(name, planted.summing(algorithm)), "rows are multiplied by n"),
     ]
 
@@ -168,13 +169,9 @@ def _one_step(algorithm: Algorithm, keys: Array, step: int) -> np.ndarray:
 def _declared(matrix: Callable[[Array, Array], Array], keys: Array) -> np.ndarray:
     """float64[S, T, n, n]. The matrices for the keys of the steps."""
     with jax.enable_x64(True):
-        schedules = jax.vmap(jax.vmap(_schedule_key))(keys)
-        return np.asarray(jax.vmap(jax.vmap(partial(_first_matrix, matrix)))(schedules), np.float64)
+        over_all = jax.vmap(jax.vmap(partial(_first_matrix, matrix)))
+        return np.asarray(jax.jit(over_all, compiler_options=trajectory.QUICKLY)(keys), np.float64)
 
 
 def _first_matrix(matrix: Callable[[Array, Array], Array], key: Array) -> Array:
-    return matrix(key, jnp.zeros((), jnp.int32))
-
-
-def _schedule_key(key: Array) -> Array:
-    return base.split_key(key).schedule
+    return matrix(base.split_key(key).schedule, jnp.zeros((), jnp.int32))

@@ -65,6 +65,8 @@ def control() -> list[Check]:
         record.planted(_of_matrices("stable", widened=2 * MARGIN), "a stable range that is a little wider"),
         record.planted(_of_run(name, planted.moved_anchor(algorithm)), bug),
         record.planted(_of_run(name, planted.late_mixing(algorithm)), late),
+        record.planted(_of_run(name, planted.mixing_every_step(algorithm)), "averaging every step"),
+        record.planted(_of_run(name, planted.summing(algorithm)), "rows are multiplied by n"),
     ]
 
 

@@ -113,10 +113,15 @@ def control() -> list[Check]:
             of_all = _of_mixing(name, overstated, NUM_DRAWS)
             checks += [record.planted(one, "1 - p understated by a tenth") for one in of_all]
         checks.append(record.planted(_of_mixing(name, understated, NUM_DRAWS)[1], "p understated by a tenth"))
-    name, algorithm = next((s.name, a) for s, a in runs.every() if runs.has_mixing(a) and not runs.is_average(a))
-    bugs = {"what is due is left out": planted.never_mixing, "rows are multiplied by n": planted.summing}
+    name, algorithm = next((s.name, a) for s, a in runs.every() if runs.is_gossip(a))
+    bugs = {
+        "what is due is left out": planted.never_mixing,
+        "rows are multiplied by n": planted.summing,
+    }
     for bug, plant in bugs.items():
         checks.append(record.planted(_of_run(name, plant(algorithm), NUM_RUNS), bug))
+    name, algorithm = next((s.name, a) for s, a in runs.every() if runs.is_late_average(a))
+    checks.append(record.planted(_of_run(name, planted.starting_late(algorithm), NUM_RUNS), "mixing one step late"))
     return checks
 
 

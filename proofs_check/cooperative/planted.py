@@ -22,6 +22,11 @@ def late_mixing(algorithm: Algorithm) -> Algorithm:
     return _with(algorithm, _one_late)
 
 
+def starting_late(algorithm: Algorithm) -> Algorithm:
+    """The same, but not at t = 0: there is never more mixing than is declared."""
+    return _with(algorithm, _one_late_after_the_start)
+
+
 def mixing_every_step(algorithm: Algorithm) -> Algorithm:
     """Mixes in every step, whatever the period."""
     return _with(algorithm, _every_step)
@@ -72,6 +77,14 @@ def _step(
 def _one_late(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], bound: Any) -> tuple[Any, Info]:
     del bound
     new_state, info = step(key, state._replace(num_steps=state.num_steps - 1), data)
+    return new_state._replace(num_steps=state.num_steps + 1), info
+
+
+def _one_late_after_the_start(
+    key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], bound: Any
+) -> tuple[Any, Info]:
+    del bound
+    new_state, info = step(key, state._replace(num_steps=jnp.maximum(state.num_steps - 1, 0)), data)
     return new_state._replace(num_steps=state.num_steps + 1), info
 
 

@@ -52,6 +52,8 @@ NOTICED_BY = {
     # a period that begins one step late has the same mean
     "mixing one step late": EXACT,
     "averaging every step": (*EXACT, "measured"),
+    "workers take the sum instead of the mean": EXACT,
+    "rows of W sum to 1, columns do not": EXACT,
     "what is due is left out": (*EXACT, "measured"),
     "the anchor is drawn to workers that have moved already": EXACT,
 }
@@ -74,10 +76,12 @@ def check(*, num_steps: int = NUM_STEPS, dim: int = DIM) -> list[Check]:
 
 
 def control() -> list[Check]:
-    """Mixing one step late, or in every step; what is due left out; an anchor drawn to moved workers; |λ| for λ²."""
+    """Mixing late, or in every step; another matrix, a sum, nothing; an anchor drawn to moved workers; |λ| for λ²."""
     bugs: tuple[tuple[str, Callable[[Algorithm], Algorithm], Callable[[Algorithm], bool]], ...] = (
         ("mixing one step late", planted.late_mixing, _waits_for_all),
         ("averaging every step", planted.mixing_every_step, _waits_for_all),
+        ("workers take the sum instead of the mean", planted.summing, _has_modes),
+        ("rows of W sum to 1, columns do not", planted.from_the_first, _has_modes),
         ("what is due is left out", planted.never_mixing, _has_modes),
         ("the anchor is drawn to workers that have moved already", planted.moved_anchor, runs.has_springs),
     )

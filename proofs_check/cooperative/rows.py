@@ -19,7 +19,8 @@ def far_apart(num_rows: int, *, seed: int = 0) -> np.ndarray:
 def keys(*, num_runs: int, num_steps: int, seed: int = 1) -> Array:
     """key[S, T, 2]. The pair of each step of runs that each have a schedule of their own."""
     with jax.enable_x64(True):
-        schedules, samples = (jax.random.split(key, num_runs) for key in trajectory.run_key(seed, is_exact=False))
+        both = trajectory.run_key(seed, is_exact=False)
+        schedules, samples = (trajectory.split_key(key, number=num_runs) for key in both)
         return trajectory.step_keys(schedules, samples, num_steps=num_steps)[:, :-1]
 
 

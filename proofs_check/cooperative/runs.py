@@ -120,6 +120,11 @@ def is_average(algorithm: Algorithm) -> bool:
     return found.num_auxiliary == 0 and found.mixing.contraction == 1.0 and found.mixing.block == 1
 
 
+def is_late_average(algorithm: Algorithm) -> bool:
+    """The same, but not in every step."""
+    return is_average(algorithm) and waits(algorithm)
+
+
 def waits(algorithm: Algorithm) -> bool:
     """Not every step mixes."""
     return mixed.known(algorithm).period > 1
@@ -128,6 +133,11 @@ def waits(algorithm: Algorithm) -> bool:
 def has_mixing(algorithm: Algorithm) -> bool:
     """The matrices are an argument."""
     return "mixing" in cases.declared(algorithm)
+
+
+def is_gossip(algorithm: Algorithm) -> bool:
+    """The matrices are an argument, and leave workers different."""
+    return has_mixing(algorithm) and not is_average(algorithm)
 
 
 def has_springs(algorithm: Algorithm) -> bool:

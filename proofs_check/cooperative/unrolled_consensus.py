@@ -38,10 +38,11 @@ def check(*, step_size: float = cases.STEP_SIZE) -> list[Check]:
 
 
 def control() -> list[Check]:
-    """Mixing one step late, in every step, or by another matrix; an anchor drawn to moved workers."""
+    """Mixing one step late, in every step, or by another matrix; a sum; an anchor drawn to moved workers."""
     found = {
         "mixing one step late": runs.with_bug(planted.late_mixing, is_meant=runs.waits),
         "averaging every step": runs.with_bug(planted.mixing_every_step, is_meant=runs.waits),
+        "rows are multiplied by n where they are mixed": runs.with_bug(planted.summing, is_meant=runs.is_gossip),
         "rows of W sum to 1, columns do not": runs.with_bug(planted.from_the_first, is_meant=runs.has_mixing),
         "the anchor is drawn to workers that have moved already": runs.with_bug(
             planted.moved_anchor, is_meant=runs.has_springs

@@ -15,7 +15,9 @@ import numpy as np
 
 from elastic_jax import stacked
 from elastic_jax.base import Algorithm
-from proofs_check import mixed
+from proofs_check import mixed, trajectory
+from proofs_check.cooperative_rates import instances, mixed_runs, network
+from proofs_check.cooperative_rates.mixed_runs import Run
 
 
 def other_period(algorithm: Algorithm, *, period: int) -> Algorithm:
@@ -43,6 +45,30 @@ def lopsided(algorithm: Algorithm) -> Algorithm:
 def not_mixed(algorithm: Algorithm) -> Algorithm:
     """Nobody ever mixes."""
     return other_period(algorithm, period=10**6)
+
+
+def rerun(run: Run, plant: Callable[[Algorithm], Algorithm], objective: str) -> Run:
+    """An exact run with a bug planted in its algorithm, which declares what it did before."""
+    chosen = {objective: instances.objectives()[objective]}
+    algorithm = plant(run.case.algorithm)
+    found = trajectory.every_path(algorithm, chosen, max_tosses=mixed_runs.MAX_TOSSES)[objective]
+    return run._replace(case=run.case._replace(algorithm=algorithm, trajectory=found))
+
+
+def with_moved_mean(objective: str, **given: Any) -> dict[str, Run]:
+    """{bug: an exact run in which mixing moves the mean}.
+
+    Args:
+        objective: of `instances.objectives`.
+        given: more of `mixed_runs.one`.
+    """
+    late, gossip = (
+        mixed_runs.one(objective, is_meant, **given) for is_meant in (network.is_late_average, network.is_sparse)
+    )
+    return {
+        "workers that add up their parameters": rerun(late, summed, objective),
+        "columns of W that do not sum to 1": rerun(gossip, lopsided, objective),
+    }
 
 
 def _count_late(key: Any, state: Any, data: Any, *, step: Callable[..., Any]) -> tuple[Any, Any]:

@@ -62,12 +62,10 @@ def control() -> list[Check]:
     """Terms understated where it is tight; α for η; rows that are summed; a mixing that moves the mean."""
     run = mixed_runs.one("isotropic", network.is_late_average)
     tied = mixed_runs.one("isotropic", lambda mixed: mixed.num_auxiliary > 0)
-    gossip = mixed_runs.one("isotropic", network.is_sparse)
     flat = run.with_constants(smoothness=1.8)
     silent = run.with_constants(grad_variance=0.0)
     planted = {
-        "workers that add up their parameters": mixed_runs.rerun(run, bugs.summed, "isotropic"),
-        "columns of W that do not sum to 1": mixed_runs.rerun(gossip, bugs.lopsided, "isotropic"),
+        **bugs.with_moved_mean("isotropic"),
         "another α than is declared": run._replace(case=run.case._replace(step_size=run.case.step_size / 2)),
     }
     return [

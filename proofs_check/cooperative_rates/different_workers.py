@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from elastic_jax.base import Problem
-from proofs_check.cooperative_rates import instances, mixed_runs
+from proofs_check.cooperative_rates import bugs, instances, mixed_runs
 from proofs_check.cooperative_rates.mixed_runs import Run
 from proofs_check.mixed import Mixed
 
@@ -31,6 +31,12 @@ def exact(names: tuple[str, ...], *, step_size: float, is_meant: Callable[[Mixed
 def one(objective: str, is_meant: Callable[[Mixed], bool], *, step_size: float) -> Run:
     """What a control plants its bug in."""
     return tilted(mixed_runs.one(objective, is_meant, step_size=step_size, is_tilted=True))
+
+
+def with_moved_mean(objective: str) -> dict[str, Run]:
+    """{bug: an exact run in which mixing moves the mean}."""
+    found = bugs.with_moved_mean(objective, is_tilted=True)
+    return {bug: tilted(run) for bug, run in found.items()}
 
 
 def tilted(run: Run) -> Run:

@@ -64,15 +64,17 @@ def check(
 
 
 def control() -> list[Check]:
-    """κ or the starting point left out; α above the caps; workers that are said to be the same."""
+    """κ or the starting point left out; a mixing that moves the mean; α above the caps; workers that differ denied."""
     choose = partial(different_workers.one, step_size=mixed_runs.STEP_SIZE)
     still, run = (choose(name, network.is_late_average) for name in ("noise_alone", "rational"))
+    moved = different_workers.with_moved_mean("rational")
     steep = run.with_constants(smoothness=1.01 / run.case.step_size)
     return [
         record.planted(_judge(still.with_constants(heterogeneity=0.0))[1], "κ left out"),
         record.planted(_judge(still.with_constants(heterogeneity=0.0, grad_variance=0.0))[1], "κ and σ left out"),
         *(record.planted(_judge(run, start=0.0)[form], "the starting point left out") for form in (0, 2, 3)),
         *(record.planted(one, "α above every cap", expected="skipped") for one in _judge(steep)),
+        *(record.planted(one, bug, expected="skipped") for bug, each in moved.items() for one in _judge(each)),
     ]
 
 

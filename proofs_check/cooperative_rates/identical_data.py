@@ -82,12 +82,13 @@ def control() -> list[Check]:
     nonconvex = chosen("rational", network.is_late_average)
     steep = run.with_constants(smoothness=2.01 / run.case.step_size)
     shorter = noise._replace(mixed=noise.mixed._replace(period=noise.mixed.period - 1))
+    moved = bugs.with_moved_mean("isotropic", step_size=STEP_SIZE)
     planted: dict[str, Callable[[Algorithm], Algorithm]] = {
         "no averaging": bugs.not_mixed,
         "averaging one step late": bugs.one_step_late,
         "averaging after every third step": partial(bugs.other_period, period=3),
     }
-    wrong = {name: mixed_runs.rerun(noise, bug, "noise_alone") for name, bug in planted.items()}
+    wrong = {name: bugs.rerun(noise, bug, "noise_alone") for name, bug in planted.items()}
     return [
         *(record.planted(_judge(each)[0], name) for name, each in wrong.items()),
         record.planted(_judge(shorter)[0], "H - 1 for H"),
@@ -96,6 +97,7 @@ def control() -> list[Check]:
         *(record.planted(one, "σ left out") for one in _judge(still.with_constants(grad_variance=0.0))[2:]),
         *(record.planted(one, "the starting point left out") for one in _judge(run, start=0.0)[2:]),
         *(record.planted(one, "α above every cap", expected="skipped") for one in _judge(steep)),
+        *(record.planted(one, bug, expected="skipped") for bug, each in moved.items() for one in _judge(each)),
         *(record.planted(one, "not convex", expected="skipped") for one in _judge(nonconvex)),
     ]
 

@@ -138,14 +138,6 @@ def one(
     return next(_exact_at(name, (objective,), step_size, is_tilted))
 
 
-def rerun(run: Run, plant: Callable[[Algorithm], Algorithm], objective: str) -> Run:
-    """An exact run with a bug planted in its algorithm, which declares what it did before."""
-    chosen = {objective: instances.objectives()[objective]}
-    algorithm = plant(run.case.algorithm)
-    found = trajectory.every_path(algorithm, chosen, max_tosses=MAX_TOSSES)[objective]
-    return run._replace(case=run.case._replace(algorithm=algorithm, trajectory=found))
-
-
 def sampled(
     name: str,
     *,

@@ -82,7 +82,7 @@ def check(
 
 
 def control() -> list[Check]:
-    """Mixing late or not at all; ζ, σ or H understated; terms left out; α above the caps."""
+    """Mixing late or not at all, sums, a mean that moves; ζ, σ or H understated; terms left out; α above the caps."""
     local = {"period": 3, "opt_states_at_averaging": "kept"}
     gossip = {"period": 1, "mixing": instances.lazy, "combine_first": False}
     late, never = (
@@ -93,6 +93,7 @@ def control() -> list[Check]:
     lazy = unit_noise.spread(gossip, num_workers=4, num_steps=24)
     run = mixed_runs.one("rational", network.is_late_average)
     steep = run.with_constants(smoothness=1.01 / run.case.step_size)
+    moved = bugs.with_moved_mean("rational")
     late_first = mixed_runs.one("rational", lambda mixed: mixed.combines_first)
     shared = next(mixed_runs.sampled("nonconvex_logistic", parts=instances.DRAWN))
     shorter = averaged._replace(mixed=averaged.mixed._replace(period=2))
@@ -107,6 +108,7 @@ def control() -> list[Check]:
         *(record.planted(one, "the starting point left out") for one in _theorems(run, start=0.0)),
         *(record.planted(one, "α above every cap", expected="skipped") for one in _theorems(steep)),
         *(record.planted(one, "combining before the step", expected="skipped") for one in _judge(late_first)[:1]),
+        *(record.planted(one, bug, expected="skipped") for bug, each in moved.items() for one in _judge(each)),
         *(record.planted(one, "W drawn once for all runs", expected="skipped") for one in _judge(shared)),
     ]
 
