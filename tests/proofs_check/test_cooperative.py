@@ -1,5 +1,6 @@
 """How the rows of a run are mixed is told from arguments, and every mixing of the library is tried."""
 
+import importlib.util
 import inspect
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from elastic_jax import algorithms, mixings, topologies
 from proofs_check import mixed, settings, two_samples
-from proofs_check.cooperative import mixing_rate, noise, planted, rows, runs
+from proofs_check.cooperative import late_averages, mixing_rate, noise, planted, rows, runs
+from proofs_check.cooperative_rates import network
 
 
 def build(variant, **given):
@@ -84,3 +86,30 @@ def test_all_settings_say_how_their_rows_are_mixed():
     labels = {setting.name.partition(" (")[2].rstrip(")") for setting, _ in runs.every()}
     assert labels - {""} == set(runs.PARTS)
     assert len(settings.every(runs.PARTS)) > len(found)
+
+
+def test_the_late_averages_of_both_kinds_are_found():
+    """Of those with an anchor one has momentum; a sibling keeps where rounds began."""
+    kinds = (late_averages.is_drawn, late_averages.starts_over)
+    found = [a for _, a in runs._meant(late_averages.is_late, late_averages.PARTS)]
+    assert {tuple(kind(algorithm) for kind in kinds) for algorithm in found} == {(True, False), (False, True)}
+    assert any(late_averages.has_momentum(algorithm) for algorithm in found if late_averages.is_drawn(algorithm))
+
+
+@pytest.mark.parametrize("period", [1, 3])
+def test_what_is_drawn_is_bounded_as_one_matrix_of_the_same_p_is(period):
+    """N and k of W drawn with p over one mixing are those of one W with ζ² = 1 - p."""
+    ring = mixings.around_ring(8)
+    one = mixed.Mixed(ring, period, 0, False)
+    drawn = one._replace(mixing=mixings.pairs(topologies.ring(8))._replace(contraction=ring.contraction))
+    assert network.zeta(drawn) is None
+    assert network.noise(drawn) == pytest.approx(network.noise(one))
+    assert network.length(drawn) == pytest.approx(network.length(one))
+
+
+def test_a_mixing_without_its_solver_is_skipped_and_says_so(monkeypatch):
+    """Without cvxpy the best rates of MATCHA are not tried."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    for check in mixing_rate._of_named("matcha, optimal", 4):
+        assert check.verdict == "skipped"
+        assert "cvxpy" in check.reason
