@@ -29,7 +29,7 @@ fragments are whole leaves in the order of the tree, with about as many numbers 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -39,10 +39,15 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from elastic_jax import arguments, base, compressors, stacked
+from elastic_jax import arguments, base, compressors, mixings, stacked
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StepSize
 
 SGD_LIMIT: Mapping[str, Any] = {"period": 1, "outer_optimizer": optax.sgd(1.0)}
+
+COOPERATIVE: tuple[tuple[Mapping[str, Any], Callable[[int], Mapping[str, Any]]], ...] = (
+    ({"period": 3, "outer_optimizer": optax.sgd(1.0)}, lambda n: {"period": 3, "mixing": mixings.average(n)}),
+)
+"""Arguments, and those at which `cooperative_sgd` with n workers is the same, row by row."""
 
 OUTER_STEP_SIZE, OUTER_DECAY = 0.7, 0.9
 """Of the default outer optimiser, those of DiLoCo."""
