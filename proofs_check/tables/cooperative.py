@@ -93,8 +93,8 @@ TABLE = Table(
     "upper rows are what that adds to the mean of ‖∇f(x)‖² of fully synchronous SGD, S = 2 Δ/(η T) + η L σ²/n, or"
     " to f(x) − f* (Wang, Joshi, Cooperative SGD, JMLR 2021, arXiv 1808.07576; for local SGD Khaled, Mishchenko, "
     "Richtárik, AISTATS 2020, arXiv 1909.04746); the lower ones are how far apart rows are.",
-    symbols="n workers, r = n + v rows, J the average of all; N = H (1 + ζ²)/(1 − ζ²) − 1; η = α n/r; L the smoothness, "
-    "c the strong convexity, σ² the variance of a gradient. The papers' forms are stated from memory.",
+    symbols="n workers, r = n + v rows, J the average of all; N = H (1 + ζ²)/(1 − ζ²) − 1; η = α n/r; L the "
+    "smoothness, c the strong convexity, σ² the variance of a gradient. The papers' forms are stated from memory.",
     headings=("system", "the papers", "proved here"),
     parts=(("What the network adds to the error", NETWORK), ("How far apart rows are", CONSENSUS)),
 )
