@@ -7,12 +7,14 @@ Setting
 
 Statement (EC:P6, tight)
     ‖C(w) - w‖² <= γ ‖w‖²                                                           for every message and draw.
-    Attained by top-k where the entries are equal, and by one-bit compressors where all but one are zero.
+    Attained by top-k where the entries are equal, by one-bit compressors where all but one are zero, and by powers of
+    two where all but one are 3/4 of that one.
 
 Why
     What top-k loses are the d - k smallest of d squares. What a sign with the scale ‖w‖₁/d loses is
     ‖w‖² - ‖w‖₁²/d <= (1 - 1/d) ‖w‖², as ‖w‖₁ >= ‖w‖; two means lose no more. A sign with the scale ‖w‖/√d loses
-    2 ‖w‖² - 2 ‖w‖₁ ‖w‖/√d, up to 2 - 2/√d times ‖w‖²: below 1 for d <= 3 only.
+    2 ‖w‖² - 2 ‖w‖₁ ‖w‖/√d, up to 2 - 2/√d times ‖w‖²: below 1 for d <= 3 only. Rounding 3/4 to a power of two is off by
+    1/4, a third of it, which is the most that entries can lose which are not rounded to zero.
 
 Source
     Nadiradze et al., Elastic Consistency, AAAI 2021, arXiv 2001.05918, the assumption on compression with error
@@ -44,6 +46,7 @@ COMPRESSORS: Mapping[str, Compressor] = {
             ("scaled_sign", compressors.scaled_sign(scope=scope)),
             ("two_means", compressors.two_means(scope=scope)),
             ("sign_l2", compressors.sign_l2(scope=scope)),
+            ("powers_of_two(4)", compressors.powers_of_two(4, scope=scope)),
         )
     },
     "random_k(0.25) of each leaf": compressors.random_k(0.25),

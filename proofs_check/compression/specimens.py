@@ -35,6 +35,7 @@ def messages() -> Mapping[str, np.ndarray]:
         "ties and zeros": np.array([2.0, -2.0, 0.0, 0.0, 1.0, -1.0, 2.0, 0.0]),
         "one positive entry": one[0],
         "one negative entry": -3 * one[3],
+        "all but one at three quarters": np.where(one[0] > 0, 1.0, 0.75),
         "one leaf of three": np.repeat([0.0, 1.0, 0.0], LEAVES),
         "one entry of a leaf": one[LEAVES[0]],
         "gaussian": generator.standard_normal(NUM_ENTRIES),
