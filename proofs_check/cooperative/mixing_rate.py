@@ -97,8 +97,8 @@ def check(*, num_draws: int = NUM_DRAWS, num_runs: int = NUM_RUNS) -> list[Check
         num_draws: of the matrices of a block.
         num_runs: without gradients, each with a schedule of its own.
     """
-    made = [one for name in cases.few(MIXINGS, number=3) for one in _of_named(name, num_draws)]
-    found = cases.few(runs.every(), number=2)
+    made = [one for name in cases.few(MIXINGS, number=2) for one in _of_named(name, num_draws)]
+    found = cases.few(runs.every(), number=1)
     return [*made, *(_of_run(setting.name, algorithm, num_runs) for setting, algorithm in found)]
 
 

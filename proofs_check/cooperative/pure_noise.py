@@ -70,7 +70,7 @@ def check(*, num_steps: int = NUM_STEPS, dim: int = DIM) -> list[Check]:
     found = [(setting.name, algorithm) for setting, algorithm in runs.every()]
     return [
         one
-        for name, algorithm in cases.few(found, number=3)
+        for name, algorithm in cases.few(found, number=2)
         for one in [*_exact(name, algorithm, num_steps=num_steps), *_measured(name, algorithm, dim=dim)]
     ]
 

@@ -76,7 +76,7 @@ def pathwise(
         is_meant: chooses by what an algorithm declares; default those whose rows are mixed.
         parts: {label: arguments that are added where `build` takes all of them}.
     """
-    for setting, _ in cases.few(_meant(is_meant or _is_mixed, parts), number=2):
+    for setting, _ in cases.few(_meant(is_meant or _is_mixed, parts), number=1):
         yield _case(setting.name, *_run(Given(setting), step_size), step_size)
 
 
@@ -91,7 +91,7 @@ def exact(
         is_meant: chooses by what an algorithm declares.
     """
     meant = [setting for setting, algorithm in every(num_workers=2) if is_meant(algorithm)]
-    for setting in cases.few(meant, number=2):
+    for setting in cases.few(meant, number=1):
         algorithm, run = _exact_run(Given(setting), objective, step_size)
         yield next(cases.of_runs(setting.name, algorithm, {objective: run}, step_size))
 

@@ -122,7 +122,7 @@ def exact(
         is_meant: chooses by the mixing declared.
     """
     meant = (each.name for each in _exact_settings() if is_meant(_declared_exactly(each.name)))
-    for name in cases.few(meant, number=2):
+    for name in cases.few(meant, number=1):
         yield from _exact_at(name, names, step_size, is_tilted)
 
 

@@ -135,7 +135,7 @@ def _noises() -> Iterator[tuple[str, Spread]]:
         ("H = 1, a star", {"period": 1, "mixing": star, **gossip}),
         ("H = 2, springs of a = 0.2", {"period": 2, "elasticity": 0.2}),
     ]
-    for label, arguments in cases.few(meant, number=2):
+    for label, arguments in cases.few(meant, number=1):
         yield label, unit_noise.spread(arguments, num_workers=8, num_steps=NUM_STEPS_OF_NOISE)
 
 
