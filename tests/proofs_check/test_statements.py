@@ -139,8 +139,8 @@ def test_workers_that_differ_skip_the_whole_theorem(id):
 
 def other_steps(setting):
     """Hypotheses on the form of steps, which fail where x has more than the workers: an anchor, an outer optimiser."""
-    fields = algorithms.variant(setting.split(" ")[0]).State._fields
-    has_more = {"anchor_params", "outer_params"} & set(fields)
+    variant = algorithms.variants().get(setting.split(" ")[0])
+    has_more = variant is not None and {"anchor_params", "outer_params"} & set(variant.State._fields)
     return ("single steps", "parallel steps, ", "x moves by -α Σ w G") if has_more else ()
 
 
