@@ -16,6 +16,13 @@ of a run on a quadratic that starts at the minimum,
 and all three are known exactly (`mixing_floors`). Workers have one curvature (`alike`) or each its own (`different`).
 Then a convolutional network learns CIFAR-10, and its training loss in the last quarter of the run is measured where the
 workers are and at x, on the same samples.
+
+Answer (small: 16 workers in 20 dimensions, 16 seeds; 8 workers with a CNN on CIFAR-10, 5 seeds; 95 % bands). Floors of
+workers less that of x are the exact ones within 0.2 %, and grow with N to the power of 0.944 [0.943, 0.945] for local
+SGD and 0.890 [0.889, 0.891] over graphs, where N is the mean over modes, not that of ζ. The floor of x does not depend
+on τ, W or a on alike workers, and rises by 2.8 % [2.6, 3.0] to τ = 20 on different ones. At most 0.20 of the theorem's
+network error is reached. a* has the least bound, and a floor 4 % above the least. On the network workers lose 0.162
+[0.148, 0.176] over their mean at τ = 16; that weaker springs make them lose more over it fails.
 """
 
 from __future__ import annotations

@@ -9,6 +9,12 @@ their mean x on the same samples, in means over blocks of steps which every τ d
 On a quadratic whose workers are alike both losses are known exactly at every step (`mixing_floors`), and so is where
 curves cross. At x none that comes down cross: x goes the same way whatever τ is, and on one floor chance decides. A
 convolutional network learns CIFAR-10 besides.
+
+Answer (small: 32 workers on a quadratic, 16 seeds; 8 workers with a CNN on CIFAR-10, 5 seeds; 95 % bands). Where
+workers are, each period is overtaken by the next shorter one, at the expected times within 7 %: with ρ = 1, τ = 50 by τ
+= 1 after 875 [841, 910] units (872), with ρ = 10 after 4970 [4800, 5130] (5040). At x no curves cross that come down.
+The network is far from its floor: at ρ = 10 τ = 1 takes 3.7 [3.1, 4.4] times as long as the best of the others to the
+same loss at x, at ρ = 0.1 none is ahead of τ = 1 but for local SGD with τ = 2 at x.
 """
 
 from __future__ import annotations

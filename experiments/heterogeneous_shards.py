@@ -13,6 +13,12 @@ shards are. Comparisons are
 How heterogeneous a split is is measured where synchronous SGD has come to: ζ² = (1/n) Σ_i ‖∇f_i(x) - ∇f(x)‖². Judged is
 x in the end: the training loss on all examples alike, and test accuracy. What a method suffers is how much its loss
 exceeds that of synchronous SGD on the same splits, so that what all have to bear is left out.
+
+Answer (small: 8 workers, 384 steps, 10 seeds; 95 % bands, for all methods at once). Who communicates seldom: from α =
+100 to 0.1 the loss above synchronous SGD rises at equal bits by 0.117 [0.057, 0.177] for local SGD, 0.176 [0.077,
+0.274] for federated averaging and up to 0.299 [0.149, 0.448] for elastic averaging, with test accuracy at x down to
+76.5 and 69.1 % of 81.3 %. Gossip in every step, with 32 and 48 times the bits, is not told apart from synchronous SGD:
+that it suffers fails. Overlap local SGD loses 0.071 [0.048, 0.094] even where shards are alike.
 """
 
 from __future__ import annotations

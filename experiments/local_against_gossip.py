@@ -10,6 +10,13 @@ their distance from x are known exactly at every step (`changing_floors`), and a
 keeps workers closer together, against what the criterion of Cooperative SGD (arXiv 1808.07576) says, H - 1 < 2 ζ² /
 (1 - ζ²), in its form for all periods: also where one way has more bits. Then a convolutional network learns CIFAR-10,
 from shards that are alike and from a Dirichlet split, each seed from another one.
+
+Answer (small: 16 workers on quadratics, 16 seeds; 8 workers with a CNN on CIFAR-10, 5 seeds; 95 % bands). At equal bits
+local SGD is closer together in 28 of 28 pairs on both quadratics, as the criterion says: by 1.13 [1.12, 1.14] at least,
+against one-peer exponential graphs. With other bits the criterion is right where it says gossip (3 of 3), and in 48 and
+50 of 53 pairs where it says local. Loss at x is the same on alike workers, and 1.10 [1.08, 1.13] times as much at least
+on different ones. On the network workers of random matchings have 1.8 points [0.9, 2.8] more test accuracy than those
+of all-reduce; with Dirichlet 0.1 five seeds do not tell.
 """
 
 from __future__ import annotations

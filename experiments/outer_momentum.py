@@ -12,6 +12,11 @@ periods end; bands are over seeds, which are paired: a seed is one split and one
 All rates are searched at H = 50, by doubling and halving until both sides are worse, on seeds of their own and on
 other held-out images: first the inner one with the outer one as published, then, where there is one, the outer. Every
 method has its own inner rate, synchronous training too. The other periods and the variants have the rates of H = 50.
+
+Answer (small: 8 workers, 500 steps, images of 8 x 8 pixels, 5 seeds; 95 % bands). A fifth of the gap of 0.091 [0.072,
+0.109] where shards are alike: Nesterov closes 0.21 [0.07, 0.35], SlowMo 0.02 [-0.09, 0.14], Adam is worse than
+averaging. Four bits, fragments and lateness cost 0.015 [0.003, 0.026] for 1/8 of the bits. With Dirichlet 0.1 the gap
+is 0.412 [0.361, 0.463], Nesterov closes -0.04 [-0.27, 0.18] of it, and averaging the states of AdamW 0.44 [0.31, 0.57].
 """
 
 from __future__ import annotations
