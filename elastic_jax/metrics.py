@@ -152,8 +152,9 @@ def promised_state_bytes(algorithm: Algorithm, params: Params) -> int:
     """How many bytes the state holds, by the sentence "Bytes: FORMULA." of the variant's `State` docstring.
 
     In the formula, n is the number of workers, P the bytes of one set of parameters, O those of one state of the
-    optimiser, outer_O of the outer one; every other name is a hyper-parameter bound in `init` or `step`. It may add,
-    subtract, multiply and divide (//), call `min` and `max`, and compare.
+    optimiser, outer_O of the outer one and outer_C what that holds for no parameters, its counters; every other name is
+    a hyper-parameter bound in `init` or `step`. It may add, subtract, multiply and divide (//), call `min` and `max`,
+    and compare.
 
     Raises:
         TypeError: for what is no algorithm, or no parameters.
@@ -166,14 +167,18 @@ def promised_state_bytes(algorithm: Algorithm, params: Params) -> int:
     if found is None:
         raise ValueError(f"the docstring of {module.__name__}.State has no sentence 'Bytes: FORMULA.'")
     bound = {**algorithm.init.keywords, **algorithm.step.keywords}  # type: ignore[attr-defined]
-    optimizer, outer = bound.get("optimizer"), bound.get("outer_optimizer")
-    opt_state = () if optimizer is None else jax.eval_shape(optimizer.init, params)
+
+    def bytes_of(optimizer: str, params: Params) -> int:
+        made = bound.get(optimizer)
+        return 0 if made is None else stacked.num_bytes(jax.eval_shape(made.init, params))
+
     names = {
         **bound,
         "n": algorithm.num_workers,
         "P": stacked.num_bytes(params),
-        "O": stacked.num_bytes(opt_state),
-        "outer_O": stacked.num_bytes(jax.eval_shape(outer.init, params)) if outer is not None else 0,
+        "O": bytes_of("optimizer", params),
+        "outer_O": bytes_of("outer_optimizer", params),
+        "outer_C": bytes_of("outer_optimizer", ()),
     }
     return int(_evaluate_formula(ast.parse(" ".join(found[1].split()), mode="eval").body, names))
 

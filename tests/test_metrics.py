@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from elastic_jax import algorithms, base, metrics, oracles, run, stacked
-from elastic_jax.algorithms import delayed_sgd, local_sgd, parameter_server_sgd
+from elastic_jax.algorithms import delayed_sgd, local_sgd, outer_optimizer_sgd, parameter_server_sgd
 
 NUM_WORKERS = 3
 CENTERS = jnp.array([[1.0, 2.0], [3.0, -1.0], [0.5, 0.25]])
@@ -204,3 +205,15 @@ def test_slots_that_nobody_used_are_left_out() -> None:
         for make in (metrics.loss, metrics.consensus_distance_sq, metrics.grad_second_moment)
     }
     assert values == {"loss": 3.0, "consensus_distance_sq": 1.0, "grad_second_moment": [1.0, 9.0, 0.0]}
+
+
+@pytest.mark.parametrize("num_fragments", [1, 2, 3])
+@pytest.mark.parametrize("outer_optimizer", [optax.sgd(1.0), optax.adam(0.1), None], ids=["sgd", "adam", "default"])
+def test_promised_bytes_of_fragments_are_exact(outer_optimizer, num_fragments):
+    """Every fragment has counters of its own, and together they have one state of all parameters."""
+    params = {"a": jnp.zeros((3, 4)), "b": jnp.zeros(5), "c": jnp.zeros(7)}
+    algorithm = outer_optimizer_sgd.build(
+        print, num_workers=4, num_fragments=num_fragments, outer_optimizer=outer_optimizer
+    )
+    state = jax.eval_shape(algorithm.init, jax.random.key(0), params)
+    assert metrics.promised_state_bytes(algorithm, params) == stacked.num_bytes(state)

@@ -271,8 +271,7 @@ def _keep(local_params: PyTree, opt_states: PyTree, is_due: Array) -> tuple[PyTr
 
 def _average(rows: PyTree, is_due: Array, *, weights: Array, is_everybody: bool) -> PyTree:
     """Rows of those who are due become their weighted mean."""
-    shares = weights if is_everybody else jnp.where(is_due, weights, 0)
-    shares = shares if is_everybody else shares / jnp.sum(shares)
+    shares = weights if is_everybody else jnp.where(is_due, weights, 0) / jnp.sum(weights, where=is_due)
     means = stacked.broadcast(stacked.weighted_sum(shares, rows), is_due.shape[0])
     return means if is_everybody else stacked.where_rows(is_due, means, rows)
 

@@ -54,7 +54,7 @@ OUTER_STEP_SIZE, OUTER_DECAY = 0.7, 0.9
 
 
 class State(NamedTuple):
-    """State of outer-optimiser SGD. Bytes: 4 + P + num_fragments * outer_O + n * (P + O)."""
+    """State of outer-optimiser SGD. Bytes: 4 + P + outer_O + (num_fragments - 1) * outer_C + n * (P + O)."""
 
     num_steps: Array
     """int32[]. Steps taken, by each worker."""
