@@ -32,8 +32,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 quick_jit = functools.partial(jax.jit, compiler_options=trajectories.QUICK_COMPILER)
 ALL_OPTIONS = pytest.mark.parametrize("options", OPTIONS)
-ACTIVE = {"all": range(NUM_WORKERS), "three": (5, 0, 2), "one": (6,)}
-"""Who may be active."""
+ACTIVE = {"all": range(NUM_WORKERS), "four": (6, 1, 4, 3), "three": (5, 0, 2), "one": (6,)}
+"""Who may be active: as many as four devices share, or not."""
 
 
 def build(make: Any, function: Any, options: str, **more: Any) -> base.Oracle:
@@ -361,6 +361,7 @@ CHOICES = {
     "large elementwise": (elementwise_loss, (shapes(16, BIG), shapes(16, BIG)), {}, ("vmap", 1, 1)),
     "many products": (deep_loss, (shapes(8, 5, 5), shapes(8, 5, 5)), {}, ("unrolled", 2, 1)),
     "many products on a mesh": (deep_loss, (shapes(8, 5, 5), shapes(8, 5, 5)), {"mesh": 4}, ("map", 1, 4)),
+    "half of the workers on a mesh": (deep_loss, (shapes(4, 5, 5), shapes(8, 5, 5)), {"mesh": 2}, ("map", 1, 2)),
     "few products on a mesh": (matrix_loss, (shapes(8, 9), shapes(8, 5, 9)), {"mesh": 4}, ("vmap", 1, 4)),
     "three convolutions": (convolutional_loss, convolutional_shapes(3), {}, ("unrolled", 1, 1)),
     "four convolutions": (convolutional_loss, convolutional_shapes(4), {}, ("unrolled", 2, 1)),

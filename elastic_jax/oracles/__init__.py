@@ -50,7 +50,8 @@ def from_loss(
         chunk: evaluate the workers in groups of so many, >= 1, one group after the other, to save memory; the
             last group is smaller where k is no multiple. Not with strategy "map", whose groups are of one.
         mesh: of `devices.make_mesh`. When all n workers are active each device draws and evaluates for its
-            own workers, `strategy` on each; when fewer are, the mesh is not used. Not with strategy "pmap".
+            own workers, `strategy` on each. When k < n are, each evaluates k / devices of them on batches that it is
+            sent, and where the devices do not divide k the mesh is not used. Not with strategy "pmap".
 
     Raises:
         TypeError, ValueError: naming the argument, its value and its range. Where they concern the data (a
@@ -241,16 +242,13 @@ def _evaluate(
         return evaluate((views, *draw(keys, data, workers)))
     if strategy == "pmap":
         return strategies.pmap(evaluate, (views, *draw(keys, data, workers)), num_devices)
-    # all workers are active: a device's workers are the rows of its part of the data, so it draws from these
-    # alone
     own = PartitionSpec(devices.AXIS)
-    return jax.shard_map(
-        lambda keys, views, data: evaluate((views, *draw(keys, data, None))),
-        mesh=mesh,
-        in_specs=own,
-        out_specs=own,
-        check_vma=False,  # else a scan in the user's loss that starts from a constant would be a type error
-    )(keys, views, data)
+    # without vma, since a scan in the user's loss that starts from a constant would be a type error
+    spread = partial(jax.shard_map, mesh=mesh, in_specs=own, out_specs=own, check_vma=False)
+    if batches.count_workers(data) in (None, k):
+        # all workers are active: a device's workers are the rows of its part of the data, so it draws from these alone
+        return spread(lambda keys, views, data: evaluate((views, *draw(keys, data, None))))(keys, views, data)
+    return spread(evaluate)((views, *draw(keys, data, workers)))
 
 
 def _num_devices(k: int, data: PyTree, strategy: str, mesh: Mesh | None) -> int:
@@ -259,9 +257,7 @@ def _num_devices(k: int, data: PyTree, strategy: str, mesh: Mesh | None) -> int:
         return strategies.num_pmap_devices(k)
     if mesh is None:
         return 1
-    # without data nobody knows n; then any k that can be split evenly is
-    n = batches.count_workers(data)
-    if n is None:
-        return mesh.size if k % mesh.size == 0 else 1
-    devices.check_divisible("num_workers", n, mesh)
-    return mesh.size if k == n else 1
+    n = batches.count_workers(data)  # without data nobody knows it
+    if n is not None:
+        devices.check_divisible("num_workers", n, mesh)
+    return mesh.size if k % mesh.size == 0 else 1
