@@ -54,8 +54,7 @@ def test_what_was_measured_survives_a_case_that_fails_and_an_interruption(tmp_pa
         return outcome
 
     monkeypatch.setattr(grid, "measure", measure)
-    monkeypatch.setattr(relaxed, "MIXED", {})
-    monkeypatch.setattr(relaxed, "RELAXED", {"never timed": ("local_sgd", {})} if measured == 1 else {})
+    monkeypatch.setattr(relaxed, "CASES", {"never timed": ("local_sgd", {})} if measured == 1 else {})
     file = tmp_path / "bench.json"
     argv = ["bench", "--workloads", "quadratic", "--num-workers", "4", "8", "--num-devices", "1", "--no-rates"]
     with pytest.raises(SystemExit) as stopped:
@@ -71,7 +70,7 @@ def test_what_was_measured_survives_a_case_that_fails_and_an_interruption(tmp_pa
 def test_every_relaxation_that_is_timed_can_be_built():
     """Each builds on the problem that it is timed on."""
     problem = quadratic.build(num_workers=8)
-    for variant, parts in (*relaxed.RELAXED.values(), *relaxed.MIXED.values()):
+    for variant, parts in relaxed.CASES.values():
         algorithms.variant(variant).build(problem.oracle, num_workers=8, step_size=0.1, **parts)
 
 

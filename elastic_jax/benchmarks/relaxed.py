@@ -60,16 +60,18 @@ MIXED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """{how rows are mixed: (variant, arguments of its own)}."""
 
+CASES = {**RELAXED, **MIXED}
+
 
 def measure(label: str, num_devices: int, *, num_rounds: int) -> grid.Row:
-    """The row of one of `RELAXED` or `MIXED`.
+    """The row of one of `CASES`.
 
     Args:
-        label: in either.
+        label: its name.
         num_devices: devices that the workers are spread over.
         num_rounds: rounds, >= 1.
     """
-    variant, parts = {**RELAXED, **MIXED}[label]
+    variant, parts = CASES[label]
     most = LIMIT_MIXED if label in MIXED else LIMIT
     row = grid.measure(variant, WORKLOAD, NUM_WORKERS, num_devices, num_rounds=num_rounds, parts=parts)
     compressor = parts.get("compressor")

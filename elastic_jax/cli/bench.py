@@ -71,11 +71,7 @@ class Bench:
             for count in counts
             if n % count == 0
         ]
-        labels = (
-            [(label, count) for label in {**relaxed.RELAXED, **relaxed.MIXED} for count in counts]
-            if self.relaxed
-            else []
-        )
+        labels = [(label, count) for label in relaxed.CASES for count in counts] if self.relaxed else []
         console, failures = page(), list[Failure]()
         measure_rates = partial(rates.all_rates, rounds)
         measured_rates = _kept("mechanisms", [()] if self.rates else [], measure_rates, console, failures)
