@@ -98,7 +98,7 @@ def function(name: str, value: Any, hint: str) -> Any:
 
 def _brief(value: Any) -> str:
     """`value` in one line of at most 200 characters: what is wrong about it comes after it."""
-    line = " ".join(repr(value).split())
+    line = " ".join(map(str.strip, repr(value).splitlines()))
     return line if len(line) <= 200 else f"{line[:197]}..."
 
 

@@ -435,3 +435,11 @@ def test_a_wrong_part_is_told_in_one_line_however_large_it_is():
     assert "\n" not in message
     assert len(message) < 400
     assert "it must be a Mixing" in message
+
+
+@pytest.mark.parametrize("value", ["  ", " a  b ", "\n \t", "x" * 150])
+def test_a_value_is_shown_as_it_is(value):
+    """Blanks and all, in one line."""
+    with pytest.raises(TypeError, match="it must be a function") as caught:
+        arguments.function("oracle", value, "(x) -> y")
+    assert str(caught.value).startswith(f"oracle = {value!r} is a str")
