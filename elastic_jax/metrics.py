@@ -168,9 +168,9 @@ def promised_state_bytes(algorithm: Algorithm, params: Params) -> int:
         raise ValueError(f"the docstring of {module.__name__}.State has no sentence 'Bytes: FORMULA.'")
     bound = {**algorithm.init.keywords, **algorithm.step.keywords}  # type: ignore[attr-defined]
 
-    def bytes_of(optimizer: str, params: Params) -> int:
-        made = bound.get(optimizer)
-        return 0 if made is None else stacked.num_bytes(jax.eval_shape(made.init, params))
+    def bytes_of(name: str, params: Params) -> int:
+        optimizer = bound.get(name)
+        return 0 if optimizer is None else stacked.num_bytes(jax.eval_shape(optimizer.init, params))
 
     names = {
         **bound,

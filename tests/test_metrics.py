@@ -209,7 +209,7 @@ def test_slots_that_nobody_used_are_left_out() -> None:
 
 @pytest.mark.parametrize("num_fragments", [1, 2, 3])
 @pytest.mark.parametrize("outer_optimizer", [optax.sgd(1.0), optax.adam(0.1), None], ids=["sgd", "adam", "default"])
-def test_promised_bytes_of_fragments_are_exact(outer_optimizer, num_fragments):
+def test_promised_bytes_of_fragments_are_exact(outer_optimizer: Any, num_fragments: int) -> None:
     """Every fragment has counters of its own, and together they have one state of all parameters."""
     params = {"a": jnp.zeros((3, 4)), "b": jnp.zeros(5), "c": jnp.zeros(7)}
     algorithm = outer_optimizer_sgd.build(

@@ -284,6 +284,19 @@ def test_split_data_stays_where_it_is(options):
     assert not re.findall(r"(all-gather|all-reduce|collective-permute|all-to-all)\(", text)
 
 
+def test_some_workers_of_split_data_are_evaluated_on_all_devices():
+    """Batches are sent to where they are evaluated: as on one device, a part of them on each of four."""
+    mesh, workers = devices.make_mesh(4), jnp.array(ACTIVE["four"])
+    plain = build(oracles.from_loss, trajectories.loss, "vmap", batch_size=2)
+    spread = build(oracles.from_loss, trajectories.loss, "mesh", batch_size=2)
+    views = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), trajectories.make_params("float64"))
+    keys, data = jax.random.split(jax.random.key(0), 4), trajectories.make_data("float64")
+    expected = quick_jit(plain)(keys, views, data, workers)
+    placed = (*devices.place_data((keys, views, data), mesh), devices.replicate(workers, mesh))
+    assert_close(quick_jit(spread)(*placed), expected, 1e-12)
+    assert "shard_map" in str(jax.make_jaxpr(spread)(*placed))
+
+
 def test_a_gradient_alone_has_the_loss_zero_or_nan():
     """So that divergence is found without a loss."""
     oracle = oracles.from_grad(lambda params, row: {"a": params["a"] * row, "b": params["b"]})

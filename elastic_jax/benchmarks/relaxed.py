@@ -61,6 +61,7 @@ MIXED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """{how rows are mixed: (variant, arguments of its own)}."""
 
 CASES = {**RELAXED, **MIXED}
+"""All that is timed, by its name."""
 
 
 def measure(label: str, num_devices: int, *, num_rounds: int) -> grid.Row:
