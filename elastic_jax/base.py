@@ -143,6 +143,9 @@ class Info(NamedTuple):
     shift: PyTree
     """[...], parameter units. What x moved by besides the updates of this step, 0 for most algorithms: the momentum of
     an outer optimiser, or what is overwritten."""
+    num_failures: Array
+    """int32[k]. Messages that each active worker received in this step and decoded into something else than was sent,
+    because the two ends were farther apart than the code allows for; 0 where messages are decoded without a reference."""
 
 
 class Algorithm(NamedTuple):
@@ -259,6 +262,7 @@ def info(
     bits_sent: Array | float = 0.0,
     elapsed: Array | float = 0.0,
     shift: PyTree | None = None,
+    num_failures: Array | None = None,
 ) -> Info:
     """An `Info` with what a variant does not have filled in: no staleness, no clock, nothing sent, no shift."""
     k = workers.shape[0]
@@ -273,6 +277,7 @@ def info(
         elapsed=jnp.asarray(elapsed, jnp.float32),
         losses=losses,
         shift=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), views) if shift is None else shift,
+        num_failures=jnp.zeros(k, jnp.int32) if num_failures is None else num_failures,
     )
 
 

@@ -10,6 +10,23 @@ from jax import Array
 PyTree = Any
 
 
+class Nearness(NamedTuple):
+    """What a compressor declares whose receiver decodes with parameters of its own: how near these must be."""
+
+    norm: Callable[[PyTree], Array]
+    """`norm(difference [...]) -> float[]`: at least the largest number of message - reference that is rounded (where it
+    is rotated before, up to a probability that its constructor names); what `within` takes is compared with this."""
+    within: Callable[[Array], Compressor]
+    """`within(distance float[])`: the compressor for messages whose `norm` to the reference is at most `distance`."""
+    num_failures: Callable[[Array, PyTree, PyTree, Array], Array]
+    """`num_failures(key, message [...], decoded [...], distance float[]) -> int32[]`: numbers that were decoded into
+    another cell than they were rounded to."""
+    margin: float
+    """c >= 1: a running maximum of distances is multiplied by it before it is used."""
+    is_running: bool
+    """True if no distance was given: those who exchange messages keep a running maximum of the distances they see."""
+
+
 class Compressor(NamedTuple):
     """A compressor; `compressors.top_k(0.01)` and its siblings make one."""
 
@@ -27,3 +44,5 @@ class Compressor(NamedTuple):
     """True if the contraction holds for every draw of the key; False if only in expectation."""
     is_shrinking: bool
     """True if E‖C(w)‖² <= ‖w‖² for every message: what is sent is no longer than what was to be sent."""
+    nearness: Nearness | None = None
+    """None: of the reference only the shape is read."""
