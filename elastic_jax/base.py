@@ -145,7 +145,7 @@ class Info(NamedTuple):
     an outer optimiser, or what is overwritten."""
     num_failures: Array
     """int32[k]. Messages that each active worker received in this step and decoded into something else than was sent,
-    because the two ends were farther apart than the code allows for; 0 where messages are decoded without a reference."""
+    because the two ends were farther apart than the code allows for; 0 where they are decoded without a reference."""
 
 
 class Algorithm(NamedTuple):

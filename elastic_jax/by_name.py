@@ -26,6 +26,7 @@ PARTS: Mapping[str, ModuleType] = {
     "mixing": mixings,
     "optimizer": optax,
     "outer_optimizer": optax,
+    "quantizer": compressors,
     "reads": reads,
     "topology": topologies,
 }
@@ -97,8 +98,8 @@ def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
     if not isinstance(function, ast.Name):
         raise ValueError(f"{name} = {text!r} cannot be read; it must be a call such as {constructors[0]}(...)")
     constructor = getattr(module, arguments.one_of(name, function.id, constructors))
-    if isinstance(node, ast.Name) and module is mixings:
-        return constructor  # `build` calls it with the number of rows
+    if isinstance(node, ast.Name) and module in (mixings, topologies):
+        return constructor  # `build` calls it with the number of rows, or of workers
     positional = [_argument(name, each, text) for each in getattr(node, "args", [])]
     keywords = {each.arg: _argument(name, each.value, text) for each in getattr(node, "keywords", []) if each.arg}
     try:

@@ -154,7 +154,7 @@ def promised_state_bytes(algorithm: Algorithm, params: Params) -> int:
     In the formula, n is the number of workers, P the bytes of one set of parameters, O those of one state of the
     optimiser, outer_O of the outer one and outer_C what that holds for no parameters, its counters; every other name is
     a hyper-parameter bound in `init` or `step`. It may add, subtract, multiply and divide (//), call `min` and `max`,
-    and compare.
+    and compare, with strings too.
 
     Raises:
         TypeError: for what is no algorithm, or no parameters.
@@ -263,7 +263,7 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 def _evaluate_formula(node: ast.AST, names: Mapping[str, Any]) -> Any:
     """The value of a parsed formula; nothing in it is executed as code."""
     match node:
-        case ast.Constant(value=int() as value):
+        case ast.Constant(value=int() | str() as value):
             return value
         case ast.Name(id=name) if name in names:
             return names[name]

@@ -78,8 +78,10 @@ def worker_mean(rows: PyTree) -> PyTree:
     return weighted_sum(jnp.full(n, 1.0 / n), rows)
 
 
-def take_rows(rows: PyTree, indices: Array) -> PyTree:
-    """rows[indices]: [r, ...] and int32[k] -> [k, ...]. A row out of range is NaN, never a neighbour."""
+def take_rows(rows: PyTree, indices: Array | None) -> PyTree:
+    """rows[indices]: [r, ...] and int32[k] -> [k, ...]. A row out of range is NaN, never a neighbour; None is all."""
+    if indices is None:
+        return rows
     return jax.tree.map(lambda leaf: jnp.stack([_take(leaf, index) for index in indices]), rows)
 
 
@@ -93,8 +95,10 @@ def take_column(rows: PyTree, index: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[:, index], rows)
 
 
-def put_rows(rows: PyTree, indices: Array, new_rows: PyTree) -> PyTree:
-    """Rows with `new_rows` [k, ...] at `indices` int32[k] (distinct, in range), in place under donation."""
+def put_rows(rows: PyTree, indices: Array | None, new_rows: PyTree) -> PyTree:
+    """Rows with `new_rows` [k, ...] at `indices` int32[k] (distinct, in range; None: all), in place under donation."""
+    if indices is None:
+        return new_rows
 
     def put(position: Array, tree: PyTree) -> PyTree:
         return put_row(tree, indices[position], jax.tree.map(lambda leaf: leaf[position], new_rows))

@@ -80,13 +80,24 @@ def identity() -> Compressor:
     )
 
 
-def check(compressor: Compressor | None) -> Compressor:
-    """`compressor`, or the identity for None; raises `TypeError` for anything else."""
-    return (
-        identity()
-        if compressor is None
-        else arguments.instance("compressor", compressor, Compressor, "e.g. compressors.top_k(0.01)")
-    )
+def check(compressor: Compressor | None, *, name: str = "compressor", has_reference: bool = False) -> Compressor:
+    """`compressor`, or the identity for None; raises `TypeError` for anything else.
+
+    Args:
+        compressor: of this package.
+        name: the argument that it came by.
+        has_reference: whether those who receive hold something near the message. Without it a compressor that declares
+            a `nearness` is a `ValueError`.
+    """
+    if compressor is None:
+        return identity()
+    arguments.instance(name, compressor, Compressor, "e.g. compressors.top_k(0.01)")
+    if compressor.nearness is not None and not has_reference:
+        raise ValueError(
+            f"{name} = {compressor!r} decodes near parameters of the receiver's own, and what is sent here is an "
+            "update, which is near nothing that anybody holds; it must read no reference, e.g. compressors.qsgd(4)"
+        )
+    return compressor
 
 
 def _encode_identity(key: Array, message: PyTree) -> PyTree:

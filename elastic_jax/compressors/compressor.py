@@ -17,10 +17,11 @@ class Nearness(NamedTuple):
     """`norm(difference [...]) -> float[]`: at least the largest number of message - reference that is rounded (where it
     is rotated before, up to a probability that its constructor names); what `within` takes is compared with this."""
     within: Callable[[Array], Compressor]
-    """`within(distance float[])`: the compressor for messages whose `norm` to the reference is at most `distance`."""
-    num_failures: Callable[[Array, PyTree, PyTree, Array], Array]
-    """`num_failures(key, message [...], decoded [...], distance float[]) -> int32[]`: numbers that were decoded into
-    another cell than they were rounded to."""
+    """`within(distance float[])`: the compressor for messages whose `norm` to the reference is at most `distance`; it
+    is not running."""
+    num_failures: Callable[[Array, PyTree, PyTree], Array]
+    """`num_failures(key, message [...], decoded [...]) -> int32[]`: numbers that were decoded into another cell than
+    they were rounded to; for those that are not running."""
     margin: float
     """c >= 1: a running maximum of distances is multiplied by it before it is used."""
     is_running: bool

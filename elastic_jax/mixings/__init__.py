@@ -13,6 +13,7 @@ Theory of Decentralized SGD, ICML 2020, arXiv 2003.10422, for p.
 from elastic_jax.mixings.drawn import draw_sample as draw_sample
 from elastic_jax.mixings.drawn import matchings as matchings
 from elastic_jax.mixings.drawn import pairs as pairs
+from elastic_jax.mixings.drawn import partners as partners
 from elastic_jax.mixings.drawn import sampled as sampled
 from elastic_jax.mixings.fixed import around_ring as around_ring
 from elastic_jax.mixings.fixed import average as average

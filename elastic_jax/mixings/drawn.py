@@ -25,7 +25,7 @@ def pairs(topology: topologies.Topology) -> Mixing:
     """
     topologies.check(topology)
     n = topologies.num_workers(topology)
-    return _one_of([[(int(i), int(j))] for i, j in topologies.edges(topology)], n)
+    return _one_of(_partners([[(int(i), int(j))] for i, j in topologies.edges(topology)], n))
 
 
 def matchings(topology: topologies.Topology) -> Mixing:
@@ -34,8 +34,13 @@ def matchings(topology: topologies.Topology) -> Mixing:
     The edges are split by colours into matchings, as few as the largest degree or one more; those of a complete graph
     of even n are n - 1 perfect ones, and a draw is a uniform perfect matching for every single worker.
     """
+    return _one_of(partners(topology))
+
+
+def partners(topology: topologies.Topology) -> np.ndarray:
+    """int32[c, n]: whom each worker meets in each of c matchings that the edges are split into; itself if nobody."""
     topologies.check(topology)
-    return _one_of(edge_colours(topology.adjacency), topologies.num_workers(topology))
+    return _partners(edge_colours(topology.adjacency), topologies.num_workers(topology))
 
 
 def sampled(num_workers: int, num_sampled: int) -> Mixing:
@@ -59,17 +64,22 @@ def sampled(num_workers: int, num_sampled: int) -> Mixing:
     )
 
 
-def _one_of(found: list[list[tuple[int, int]]], num_workers: int) -> Mixing:
-    """Uniform over matchings, each a list of pairs."""
-    partners = np.tile(np.arange(num_workers), (max(1, len(found)), 1))
-    for row, matching in zip(partners, found, strict=False):
+def _partners(found: list[list[tuple[int, int]]], num_workers: int) -> np.ndarray:
+    """int32[c, n] of matchings, each a list of pairs; without any, one in which all rest."""
+    table = np.tile(np.arange(num_workers, dtype=np.int32), (max(1, len(found)), 1))
+    for row, matching in zip(table, found, strict=False):
         for i, j in matching:
             row[i], row[j] = j, i
+    return table
+
+
+def _one_of(table: np.ndarray) -> Mixing:
+    """Uniform over matchings int32[c, n]."""
+    num_workers = table.shape[1]
     # W = (I + P)/2 is a projection, so that E[WᵀW] = E[W]
     mean = np.eye(num_workers) / 2
-    for row in partners:
-        mean += np.eye(num_workers)[row] / (2 * len(partners))
-    table = partners.astype(np.int32)
+    for row in table:
+        mean += np.eye(num_workers)[row] / (2 * len(table))
     return Mixing(
         partial(_mix_pairs, partners=table),
         partial(_pairs_matrix, partners=table),

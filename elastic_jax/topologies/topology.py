@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import networkx
@@ -88,13 +89,23 @@ def from_adjacency(
     return check(Topology(name, WEIGHTS[weights](matrix), matrix, grid))
 
 
-def check(topology: Topology, *, num_workers: int | None = None) -> Topology:
+def check(topology: Topology | Callable[[int], Topology], *, num_workers: int | None = None) -> Topology:
     """`topology`, if it has `num_workers` workers (None: any), is connected and mixes to the mean.
+
+    A function such as `topologies.ring` is called with `num_workers`, where that is given.
 
     Raises:
         TypeError, ValueError: saying which of these it is not.
     """
-    arguments.instance("topology", topology, Topology, "e.g. topologies.ring(8)")
+    made: Any = topology
+    if not isinstance(topology, Topology) and callable(topology) and num_workers is not None:
+        made = topology(num_workers)
+    if not isinstance(made, Topology):
+        arguments.instance("topology", topology, Topology, "e.g. topologies.ring(8)")
+    return _check(made, num_workers)
+
+
+def _check(topology: Topology, num_workers: int | None) -> Topology:
     matrix, adjacency = np.asarray(topology.mixing_matrix), np.asarray(topology.adjacency)
     what = f"topology = {topology.name}"
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape != adjacency.shape:

@@ -122,6 +122,7 @@ def law_types(case: Case, dtype: Any = jnp.float64, *, bare: bool = False) -> No
     assert (info.workers.dtype, info.workers.shape) == (jnp.int32, (k,))
     assert (info.staleness.dtype, info.staleness.shape) == (jnp.int32, (k,))
     assert (info.bits_sent.dtype, info.bits_sent.shape) == (jnp.float32, (k,))
+    assert (info.num_failures.dtype, info.num_failures.shape) == (jnp.int32, (k,))
     assert (info.elapsed.dtype, info.elapsed.shape) == (jnp.float32, ())
     assert info.weights.shape == info.losses.shape == (k,)
 
@@ -358,7 +359,7 @@ def law_unused_slots(case: Case) -> int:
     params, info = run(case)
     is_unused = info.workers < 0
     assert np.all(info.workers[is_unused] == -1), "a worker has a number below -1"
-    for name in ("weights", "staleness", "bits_sent"):
+    for name in ("weights", "staleness", "bits_sent", "num_failures"):
         assert not np.any(getattr(info, name)[is_unused]), f"{name} of a slot that nobody used"
     agree((info.views - params[:, :-1, None])[is_unused], 0.0, "the view of a slot that nobody used is not x")
     assert not np.all(is_unused, axis=-1).any(), "a step in which nobody is active"
@@ -378,7 +379,7 @@ def law_delays(case: Case) -> None:
 
 def law_period(case: Case) -> None:
     """What other workers push becomes visible after a worker's own steps H, 2H, ... and never in between."""
-    period = case.arguments.get("period")
+    period = case.arguments.get("period", case.arguments.get("local_steps"))
     if period is None:
         return
     info = run(case).batch(ROLL_CALL).info
@@ -427,7 +428,7 @@ def law_bits(case: Case) -> None:
 
     Where messages are sent in fragments, one after the other, as many sendings as there are fragments make one up.
     """
-    compressor = compressors.check(case.arguments.get("compressor"))
+    compressor = case.arguments.get("compressor", case.arguments.get("quantizer", compressors.identity()))
     bits, one = run(case).info.bits_sent.astype(float), compressor.bits(settings.params())
     num_fragments = case.arguments.get("num_fragments", 1)
     if num_fragments > 1:

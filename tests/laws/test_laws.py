@@ -106,7 +106,7 @@ def test_delays_are_those_of_the_model(case):
     laws.law_delays(case)
 
 
-@over([case for case in CASES if "period" in case.arguments])
+@over([case for case in CASES if {"period", "local_steps"} & case.arguments.keys()])
 def test_workers_learn_of_each_other_when_the_period_is_over(case):
     """The roll call: foreign coordinates of a view change after steps H, 2H, ... only."""
     laws.law_period(case)

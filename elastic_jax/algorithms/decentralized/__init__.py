@@ -1,3 +1,5 @@
 """Decentralised methods: workers average with their neighbours on a graph."""
 
+from elastic_jax.algorithms.decentralized import asynchronous_gossip_sgd as asynchronous_gossip_sgd
 from elastic_jax.algorithms.decentralized import gossip_sgd as gossip_sgd
+from elastic_jax.algorithms.decentralized import swarm_sgd as swarm_sgd
