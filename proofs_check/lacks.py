@@ -9,6 +9,7 @@ whose name is a word of the notation and says the reason:
     received_params         "undelivered"   what worker i has received, [n, ...], from which messages are missing
     stand_ins               "substituted"   a worker's own updates in the place of those that are missing
     local_params            "unmixed"   each worker has its own parameters, [n, ...], and x_t is their mean
+    read_params             "begun"     ... and takes its gradient where they were when it began, [n, ...]
     anchor_params, auxiliary_params     "anchored"      rows that take no gradients have a part in this mean
 
 A statement is meant for the variants whose reasons are the ones it speaks of, all of them and no other. A field of
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 
 from elastic_jax.base import Algorithm
 
-LATE, UNSENT, UNSEEN, UNMIXED = "late", "unsent", "unseen", "unmixed"
+LATE, UNSENT, UNSEEN, UNMIXED, BEGUN = "late", "unsent", "unseen", "unmixed", "begun"
 UNDELIVERED, SUBSTITUTED, ANCHORED = "undelivered", "substituted", "anchored"
 
 REASONS: Mapping[str, str] = {
@@ -37,6 +38,7 @@ REASONS: Mapping[str, str] = {
     "received_params": UNDELIVERED,
     "stand_ins": SUBSTITUTED,
     "local_params": UNMIXED,
+    "read_params": BEGUN,
     "anchor_params": ANCHORED,
     "auxiliary_params": ANCHORED,
 }
@@ -44,7 +46,7 @@ REASONS: Mapping[str, str] = {
 
 OTHERS = frozenset(
     {"params", "opt_state", "opt_states", "pendings", "messages", "lost_params"}
-    | {"round_params", "outer_params", "outer_opt_states", "anchor_momentum"}
+    | {"round_params", "outer_params", "outer_opt_states", "anchor_momentum", "base_params", "last_batches"}
 )
 """Fields with parameters in them that are no reason: what all workers read, optimisers, messages on their way."""
 

@@ -170,7 +170,9 @@ PARTS_AS_TEXT = {
     "optimizer": "adam(0.1)",
     "outer_optimizer": "sgd(1.0)",
     "period": "[1, 2, 1, 2]",
+    "quantizer": "qsgd(4)",
     "reads": "masks(8, 0.5)",
+    "topology": "ring",
     "worker_weights": "[1, 2, 3, 4]",
 }
 

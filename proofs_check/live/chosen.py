@@ -56,7 +56,9 @@ def chosen(algorithm: Algorithm, params: Params, problem: Problem | None) -> tup
         Check(
             "weights",
             "at most 1/n for each that arrives in parallel steps, 1 in single ones",
-            partial(steps.has_weights, num_workers=n, has_anchor=lacks.ANCHORED in reasons),
+            partial(
+                steps.has_weights, num_workers=n, is_mean=lacks.UNMIXED in reasons, has_anchor=lacks.ANCHORED in reasons
+            ),
         ),
         Check("EC:P8", "ages within what is declared", partial(steps.has_ages, max_delay=_largest_age(declared))),
         *_numbers(state, declared),

@@ -46,6 +46,8 @@ def account(reasons: frozenset[str], state: Any, declared: Mapping[str, Any]) ->
         return Account("EC:I2", "v is x of `staleness` steps ago", _snapshot)
     if reasons == {lacks.UNSENT}:
         return Account("EC:I7", "x - v = mean of the memories", _unsent)
+    if reasons == {lacks.UNMIXED, lacks.BEGUN}:
+        return Account("EC:I11", "v = own parameters when it began, x their mean now", _begun)
     if lacks.UNMIXED in reasons and reasons <= {lacks.UNMIXED, lacks.ANCHORED}:
         return Account("EC:I11", "v = own parameters, whose mean is x", _unmixed)
     if lacks.UNSEEN in reasons and reasons <= {lacks.UNSEEN, lacks.UNSENT} and "reads" in declared:
@@ -122,20 +124,35 @@ def _unsent(step: Step) -> Comparison:
     return lacking(step, stacked.broadcast(held, k))
 
 
+def _begun(step: Step) -> Comparison:
+    """Views are rows as they were read, x is the mean of all rows, and who is done reads its new one."""
+    moment, info, state, new_state = step.moment, step.moment.info, step.moment.state, step.moment.new_state
+    views = stacked.subtract(info.views, stacked.take_rows(state.read_params, info.workers))
+    mean = stacked.worker_mean(state.local_params)
+    read = stacked.take_rows(new_state.local_params, info.workers)
+    expected = stacked.put_rows(state.read_params, info.workers, read)
+    return rounding.worst(
+        rounding.close(step, views),
+        rounding.close(step, stacked.subtract(moment.params, mean), num_terms=rounding.num_terms(moment)),
+        rounding.close(step, stacked.subtract(new_state.read_params, expected)),
+    )
+
+
 def _unmixed(step: Step) -> Comparison:
     """Views are rows, and x is the mean of all rows with the weights of updates; an anchor has what is missing to 1."""
     moment, info, state = step.moment, step.moment.info, step.moment.state
     local, num_rows = state.local_params, stacked.num_rows(state.local_params)
     is_all = info.workers.shape[0] == num_rows
     own = local if is_all else stacked.take_rows(local, info.workers)
-    weights = info.weights if is_all else jnp.broadcast_to(info.weights[0], (num_rows,))
+    most = jnp.max(info.weights)  # who is idle has a row all the same
+    weights = jnp.where(info.workers < 0, most, info.weights) if is_all else jnp.broadcast_to(most, (num_rows,))
     mean, rest = stacked.weighted_sum(weights, local), 1.0 - jnp.sum(weights)
     if hasattr(state, "anchor_params"):
         mean = stacked.add(mean, stacked.scale(rest, state.anchor_params))
     if jax.tree.leaves(getattr(state, "auxiliary_params", ())):
         mean = stacked.add(mean, stacked.scale(rest, stacked.worker_mean(state.auxiliary_params)))
     return rounding.worst(
-        rounding.close(step, stacked.subtract(info.views, own)),
+        rounding.close(step, rounding.only_used(info.workers, stacked.subtract(info.views, own))),
         rounding.close(step, stacked.subtract(moment.params, mean), num_terms=rounding.num_terms(moment)),
     )
 

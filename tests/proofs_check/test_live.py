@@ -232,6 +232,37 @@ SETTINGS: dict[str, tuple[base.Algorithm, dict[str, tuple[Any, str]]]] = {
             "views told wrong": (told("views", 1.01), "EC:I11"),
         },
     ),
+    "a swarm": (
+        build("swarm_sgd", local_steps=3),
+        {
+            "mass is lost": (scaled("local_params", 0.9999), "EC:I1"),
+            "weights of a single step": (told("weights", 2.0), "weights"),
+            "views told wrong": (told("views", 1.01), "EC:I11"),
+        },
+    ),
+    "a swarm in parallel, each at its own pace": (
+        build("swarm_sgd", distribution="geometric", parallel=True, mode="non_blocking"),
+        {"mass is lost": (scaled("local_params", 0.9999), "EC:I1")},
+    ),
+    "a swarm, each at its own pace": (
+        build("swarm_sgd", distribution="geometric", local_steps=3),
+        {
+            "mass is lost": (scaled("local_params", 0.9999), "EC:I1"),
+            "views told wrong": (told("views", 1.01), "EC:I11"),
+        },
+    ),
+    "a swarm that lags": (
+        build("swarm_sgd", mode="lagged"),
+        {"half of a batch lost untold": (told("shift", 0.0), "EC:I1")},
+    ),
+    "gossip in turn": (
+        build("asynchronous_gossip_sgd"),
+        {
+            "mass is lost": (scaled("local_params", 0.9999), "EC:I1"),
+            "what was read is forgotten": (scaled("read_params", 0.999), "EC:I11"),
+            "views told wrong": (told("views", 1.01), "EC:I11"),
+        },
+    ),
     "drops": (
         build("lossy_sgd", drops=drops.random(0.4)),
         {

@@ -142,7 +142,7 @@ def step(
         steps = stacked.where_rows(is_active, updates, stacked.scale(0.0, updates))
     live = stacked.add(views, steps)
     distances = exchanges.moved(own(state.distances), steps, quantizer=quantizer)
-    before = Turn(live, own(state.base_params), own(state.last_batches), distances)
+    before = _Turn(live, own(state.base_params), own(state.last_batches), distances)
 
     # communicate: when no steps are left they meet, and others are drawn
     remaining = state.remaining_steps - is_active.astype(jnp.int32)
@@ -254,10 +254,13 @@ def build(
         >>> from elastic_jax.algorithms import swarm_sgd
         >>> oracle = oracles.from_loss(lambda x, batch: 0.5 * jnp.sum((x - batch) ** 2))
         >>> algorithm = swarm_sgd.build(oracle, num_workers=3, step_size=0.5, local_steps=1)
-        >>> state = algorithm.init(jax.random.key(1), jnp.zeros(1))
+        >>> state, data = algorithm.init(jax.random.key(3), jnp.zeros(1)), jnp.array([[4.0], [8.0], [16.0]])
         >>> for t in range(3):
-        ...     state, info = algorithm.step(jax.random.key(t), state, jnp.array([[4.0], [8.0], [16.0]]))
+        ...     state, info = algorithm.step(jax.random.key(10 + t), state, data)
         ...     print(info.workers, state.local_params.tolist(), algorithm.global_params(state))
+        [1 0] [[3.0], [3.0], [0.0]] [2.]
+        [1 2] [[3.0], [6.75], [6.75]] [5.5]
+        [2 1] [[3.0], [9.375], [9.375]] [7.25]
     """
     num_workers = arguments.integer("num_workers", num_workers, low=2)
     size, optimizer = base.make_optimizer(step_size, optimizer)
@@ -284,7 +287,7 @@ def build(
     )
 
 
-class Turn(NamedTuple):
+class _Turn(NamedTuple):
     """The rows of the k workers of a turn."""
 
     live: PyTree
@@ -298,8 +301,8 @@ class Turn(NamedTuple):
 
 
 def _meet(
-    before: Turn, keys: Array, key_schedule: Array, partners: Array, *, mode: str, quantizer: Any
-) -> tuple[Turn, Array]:
+    before: _Turn, keys: Array, key_schedule: Array, partners: Array, *, mode: str, quantizer: Any
+) -> tuple[_Turn, Array]:
     """The exchange of the form that is chosen."""
     # x^i, s^i or s^i - U_last^i is sent, and averaged with x^i or s^i
     start = before.live if mode == "blocking" else before.base
@@ -307,17 +310,17 @@ def _meet(
     received = exchanges.exchange(keys, message, start, before.distance, partners, quantizer=quantizer)
     average = stacked.scale(0.5, stacked.add(start, received.rows))
     if mode == "blocking":
-        return Turn(average, (), (), received.distances), received.num_failures
+        return _Turn(average, (), (), received.distances), received.num_failures
     batch = stacked.subtract(before.live, before.base)
     live = stacked.add(average, batch)
     if mode == "lagged":
-        return Turn(live, live, batch, received.distances), received.num_failures
+        return _Turn(live, live, batch, received.distances), received.num_failures
     is_committing = meetings.one_of_each(jax.random.fold_in(key_schedule, 2), partners)
     committed = stacked.where_rows(is_committing, live, average)
-    return Turn(live, committed, (), received.distances), received.num_failures
+    return _Turn(live, committed, (), received.distances), received.num_failures
 
 
-def _keep(before: Turn, keys: Array, key_schedule: Array, partners: Array) -> tuple[Turn, Array]:
+def _keep(before: _Turn, keys: Array, key_schedule: Array, partners: Array) -> tuple[_Turn, Array]:
     """Nobody meets."""
     del keys, key_schedule
     return before, jnp.zeros(partners.shape, jnp.int32)
