@@ -23,7 +23,7 @@ from elastic_jax.run.program import Program, Shapes, carried_on, is_due, start_o
 
 
 class Core(NamedTuple):
-    """What the loop carries from step to step. With seeds every leaf but the first is [S, ...]."""
+    """What the loop carries from step to step. With seeds every leaf but the first and the last is [S, ...]."""
 
     num_steps: Array
     """int32[]. Steps taken."""
@@ -36,6 +36,8 @@ class Core(NamedTuple):
     """float[k]: of the last step; zeros where they are not checked."""
     workers: Array
     """int32[k]: those of the last step."""
+    num_failures: Array
+    """int32[]: messages that were decoded wrongly so far, of all seeds."""
 
 
 Carry: TypeAlias = tuple[Core, dict[str, PyTree]]
@@ -57,6 +59,7 @@ def start(program: Program, given: Shapes, state: PyTree) -> tuple[Core, dict[st
         totals=totals,
         losses=zeros_like(given.losses),
         workers=zeros_like(given.workers),
+        num_failures=jnp.zeros((), jnp.int32),
     )
     return core, buffers.make(program.metrics, given.values)
 
@@ -197,6 +200,7 @@ def _step(program: Program, keys: Array, data: PyTree, begin: Array, last: Array
         totals=totals,
         losses=info.losses if program.is_checked else core.losses,
         workers=info.workers if program.is_checked else core.workers,
+        num_failures=core.num_failures + jnp.sum(info.num_failures, dtype=jnp.int32),
     )
     return _kept_in_place(program, new_core, {**rows, **written})
 

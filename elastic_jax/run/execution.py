@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 
 import jax
@@ -44,6 +45,13 @@ def execute(
         if checkpoints is not None:
             checkpoints.wait()
     result = _result(loop, seconds, compile_seconds, strategy)
+    if result.num_failures:
+        warnings.warn(
+            f"{result.num_failures} messages were decoded into something else than was sent: the two ends were farther "
+            "apart than the quantiser allows. A larger distance or margin, more levels or a smaller step size helps",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     if loop.divergence is not None and on_divergence == "raise":
         raise Diverged(loop.divergence, result)
     if found.name is not None and loop.done < loop.num_steps and loop.divergence is None:
@@ -81,4 +89,5 @@ def _result(loop: Loop, seconds: float, compile_seconds: float, strategy: str | 
         compile_seconds=compile_seconds,
         divergence=loop.divergence,
         seed_strategy=strategy,
+        num_failures=sum(int(core.num_failures) for core in loop.cores()),
     )

@@ -29,6 +29,8 @@ class Result(NamedTuple):
     """The first loss that was not finite, if any was seen."""
     seed_strategy: str | None
     """"vmap" or "loop"; None without seeds."""
+    num_failures: int
+    """Messages that were decoded into something else than was sent, `Info.num_failures` of all steps and seeds."""
 
 
 class Diverged(FloatingPointError):  # noqa: N818  (it names what happened, as KeyboardInterrupt does)
