@@ -128,6 +128,11 @@ def total_bits(every: int) -> Metric:
     return metric(Total(_bits_sent), every)
 
 
+def num_failures(every: int) -> Metric:
+    """int32[k]: messages that each active worker received in this one step and decoded wrongly."""
+    return metric(_num_failures, every)
+
+
 def total_seconds(every: int) -> Metric:
     """float64[], simulated seconds: how long steps 0, ..., t took by the clock of the algorithm."""
     return metric(Total(_elapsed), every)
@@ -215,6 +220,10 @@ def _staleness(moment: Moment) -> Array:
 def _grad_second_moment(moment: Moment) -> Array:
     squares = stacked.norms_sq(moment.info.grads)
     return jnp.where(moment.info.workers >= 0, squares, jnp.zeros((), squares.dtype))
+
+
+def _num_failures(moment: Moment) -> Array:
+    return moment.info.num_failures
 
 
 def _bits_sent(moment: Moment) -> Array:
