@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from elastic_jax import arguments, mixings, topologies
+from elastic_jax import mixings, topologies
 
 DISTRIBUTIONS = ("fixed", "geometric")
 
@@ -38,6 +38,8 @@ class Meetings(NamedTuple):
     """How many different draws there are, all equally likely."""
     contraction: float
     """p: without gradients E Γ' <= (1 - p) Γ for one draw, Γ = Σ_i ‖x^i - x‖²."""
+    apart: Callable[[int], float]
+    """`apart(local_steps) -> c`: E Γ <= (α c M)² after each meeting, M and H as for the spread."""
     spread: Callable[[int], float]
     """`spread(local_steps) -> c`: E‖x_t - x_t^i‖² <= (α c M)² for each active worker i, gradients of E‖g‖² <= M², and H
     steps of each before it meets."""
@@ -74,13 +76,15 @@ def edges(topology: topologies.Topology) -> Meetings:
     table = found if n == 2 else np.concatenate([found, found[:, ::-1]])
     most, m = int(topologies.degrees(topology).max()), len(found)
     contraction = topologies.laplacian_lambda_2(topology) / (2 * m)
+    apart = partial(_apart_by_edges, num_workers=n, contraction=contraction, share=most / (2 * m))
     return Meetings(
         draw=partial(_draw_edge, table=table.astype(np.int32)),
         num_workers=n,
         num_active=2,
         num_draws=m,
         contraction=contraction,
-        spread=partial(_spread_of_edges, num_workers=n, contraction=contraction, share=most / (2 * m)),
+        apart=apart,
+        spread=partial(_spread_of_edges, apart=apart, share=most / (2 * m)),
     )
 
 
@@ -88,6 +92,7 @@ def matchings(topology: topologies.Topology) -> Meetings:
     """One matching, uniform over those that the edges are split into; who is in none of its pairs rests: k = n.
 
     The matchings, p and the spread are those of `mixings.matchings`: with an odd number of workers at least one rests.
+    Apart: G' <= ρ (G + √n α H M) with ρ = √(1 - p), so that G <= √n α H M ρ/(1 - ρ).
     """
     mixing = mixings.matchings(topology)
     _check_someone(topology)
@@ -99,6 +104,7 @@ def matchings(topology: topologies.Topology) -> Meetings:
         num_active=n,
         num_draws=len(table),
         contraction=mixing.contraction,
+        apart=partial(_apart_by_matchings, mixing=mixing),
         spread=partial(_spread_of_matchings, mixing=mixing),
     )
 
@@ -144,22 +150,25 @@ def _draw_matching(key: Array, *, table: np.ndarray) -> tuple[Array, Array]:
     return jnp.arange(table.shape[1], dtype=jnp.int32), chosen
 
 
-def _spread_of_edges(local_steps: int, *, num_workers: int, contraction: float, share: float) -> float:
+def _apart_by_edges(local_steps: int, *, num_workers: int, contraction: float, share: float) -> float:
     """`share` is r / (2 m)."""
     if num_workers == 2:
-        return local_steps - 1.0
+        return 0.0
     b = 2 * local_steps * math.sqrt(4 * share)
     c = (2 - 4 / num_workers) * local_steps**2
-    apart = (b + math.sqrt(b**2 + 4 * contraction * c)) / (2 * contraction)
-    return math.sqrt(share) * apart + local_steps - 1
+    return (b + math.sqrt(b**2 + 4 * contraction * c)) / (2 * contraction)
+
+
+def _spread_of_edges(local_steps: int, *, apart: Callable[[int], float], share: float) -> float:
+    return math.sqrt(share) * apart(local_steps) + local_steps - 1
+
+
+def _apart_by_matchings(local_steps: int, *, mixing: mixings.Mixing) -> float:
+    lost = math.sqrt(1 - mixing.contraction)
+    return math.sqrt(mixing.num_rows) * local_steps * lost / (1 - lost)
 
 
 def _spread_of_matchings(local_steps: int, *, mixing: mixings.Mixing) -> float:
     found = mixings.spread(mixing, period=local_steps, num_workers=mixing.num_rows)
     assert found is not None  # a connected graph brings all together
     return found
-
-
-def check_distribution(name: str, distribution: str) -> str:
-    """`distribution`, which must be one of `DISTRIBUTIONS`."""
-    return arguments.one_of(name, distribution, DISTRIBUTIONS)

@@ -192,7 +192,8 @@ def test_the_spread_of_edges_is_the_fixed_point():
     meeting = meetings.edges(topologies.complete(8))
     assert meeting.contraction == pytest.approx(1 / 7)
     for h in (1, 3):
-        apart = (meeting.spread(h) - (h - 1)) * np.sqrt(8)
+        apart = meeting.apart(h)
+        assert meeting.spread(h) == pytest.approx(apart / np.sqrt(8) + h - 1)
         p, b, c = meeting.contraction, 2 * h * np.sqrt(4 / 8), (2 - 4 / 8) * h**2
         assert (1 - p) * apart**2 + b * apart + c == pytest.approx(apart**2)
     assert meetings.edges(topologies.complete(2)).spread(3) == 2
