@@ -44,22 +44,22 @@ KINDS = ("pushed apart", "noise", "logistic")
 class Config:
     """Every number of the experiment."""
 
-    num_workers: int = 16
+    num_workers: int = 64
     """A square and a power of two."""
     dim: int = 20
     graphs: tuple[str, ...] = GRAPHS
     local_steps: tuple[int, ...] = (1, 2, 3, 5)
     step_size: float = 0.01
-    parallel_time: int = 150
+    parallel_time: int = 1000
     """Units of n/2 meetings."""
-    num_seeds: int = 24
+    num_seeds: int = 16
     seed: int = 0
 
 
 SIZES: Mapping[str, Config] = {
-    "smoke": Config(graphs=("ring", "complete"), local_steps=(1, 2), parallel_time=20, num_seeds=6),
+    "smoke": Config(num_workers=16, graphs=("ring", "complete"), local_steps=(1, 2), parallel_time=20, num_seeds=6),
     "small": Config(),
-    "paper": Config(num_workers=64, dim=100, parallel_time=2000, num_seeds=256),
+    "paper": Config(num_workers=256, dim=100, parallel_time=20_000, num_seeds=256),
 }
 
 
@@ -92,7 +92,7 @@ def main(config: Config, *, size: str, run_dir: Path) -> Answer:
             console.print(f"{name}, H = {steps}")
             curves += measure(config, name, steps, run_dir)
     headings, lines = rows(curves)
-    caption = "root of the mean of Γ/n over the second half, in units of α M; bound; 95 % bands"
+    caption = "root of the mean of Γ over the second half, in units of α; share of what is proved; 95 % bands"
     console.print(tables.as_table(headings, lines, title=f"{config.num_seeds} seeds", caption=caption))
     (run_dir / "table.md").write_text(tables.as_markdown(headings, lines), encoding="utf-8")
     save_points(curves, run_dir / "points.csv")
@@ -207,7 +207,7 @@ def claims(curves: list[Curve], config: Config) -> tuple[Claim, ...]:
         for worse, better in zip(config.graphs, config.graphs[1:], strict=False):
             band = bands.of_positive(lambda ratio: float(ratio.mean()), late[worse] / late[better].mean())
             text = f"{kind}, H = {steps}: Γ on {worse} / on {better}"
-            found.append(Claim.of_band(text, ">= 1 at the upper end", band, holds=band.high >= 1))
+            found.append(Claim.of_band(text, "> 1 at the lower end", band, holds=band.low > 1))
     return tuple(found)
 
 
