@@ -21,11 +21,11 @@ CONTRACT = ["SGD_LIMIT", "State", "init", "step", "global_params", "consistency_
 FILES = sorted(path for path in HOME.rglob("*.py"))
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
-PARTS = "barriers clocks compressors convolutions crashes data delays devices drops oracles problems reads topologies"
+PARTS = "barriers clocks compressors convolutions crashes data delays devices drops oracles problems reads shares"
 LEVELS = {
     **dict.fromkeys(("arguments", "descriptions", "keys"), 0),
     **dict.fromkeys(("base", "stacked"), 1),
-    **dict.fromkeys([*PARTS.split(), "mixings"], 2),
+    **dict.fromkeys([*PARTS.split(), "topologies", "mixings"], 2),
     "algorithms": 3,
     "proofs_check": 5,
     **dict.fromkeys(("cli", "experiments", "benchmarks"), 6),

@@ -1,3 +1,4 @@
 """Decentralised methods: workers average with their neighbours on a graph."""
 
 from elastic_jax.algorithms.decentralized import gossip_sgd as gossip_sgd
+from elastic_jax.algorithms.decentralized import push_sum_sgd as push_sum_sgd
