@@ -85,6 +85,7 @@ BAD = {
     "delays": NOT_A_PART,
     "clock": NOT_A_PART,
     "topology": NOT_A_PART,
+    "consensus_step_size": ABOVE_ZERO | st.floats(min_value=1, exclude_min=True),
     "elasticity": ABOVE_ZERO | st.floats(min_value=1),
     "num_sampled": not_an_integer(1) | st.integers(min_value=5),
     "max_missing": not_an_integer(0),

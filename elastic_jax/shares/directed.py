@@ -119,7 +119,7 @@ def _in_turn(matrices: np.ndarray) -> Shares:
 def _equal_shares(adjacency: np.ndarray) -> np.ndarray:
     """P of bool[n sender, n receiver]."""
     takes = adjacency.T | np.eye(len(adjacency), dtype=bool)
-    return takes / takes.sum(axis=0)
+    return takes / takes.T.sum(axis=1)
 
 
 def _to(num_workers: int, distance: int) -> np.ndarray:

@@ -48,7 +48,7 @@ def column_stochastic(name: str, matrix: Any) -> np.ndarray:
     if found.min() < 0:
         i, j = (int(place) for place in np.unravel_index(int(found.argmin()), found.shape))
         raise ValueError(f"{name} has the entry {found[i, j]:.6g} at [{i}, {j}]; it must be a share, in [0, 1]")
-    sums = found.sum(axis=0)
+    sums = found.T.sum(axis=1)
     worst = int(np.argmax(np.abs(sums - 1)))
     if abs(sums[worst] - 1) > ROUNDING:
         raise ValueError(

@@ -15,7 +15,7 @@ MOST_EXACT = 64
 
 
 def spread(shares: Shares, *, delay: int = 0) -> float | None:
-    """The least c known with E‖x_t - x_t^i/w_t^i‖² <= (α c M)², for all workers i, steps t and gradients of E‖g‖² <= M².
+    """The least c known with E‖x_t - x_t^i/w_t^i‖² <= (α c M)², for all i, t and gradients of E‖g‖² <= M².
 
     With A_s the round s on what n workers hold and what is in flight, column-stochastic too, R_m = A_{t-1} ... A_{t-m}
     and all weights 1 at the start, w_t^i = Σ_j (R_t)_ij and
@@ -64,7 +64,7 @@ def _limit(before: np.ndarray) -> np.ndarray | None:
     power = np.linalg.multi_dot([np.eye(before.shape[1]), *before, np.eye(before.shape[1])])
     for _ in range(64):
         power = power @ power
-        power /= power.sum(axis=0)
+        power /= power.T.sum(axis=1)
         if np.ptp(power, axis=1).max() <= NEGLIGIBLE / len(power):
             return power.mean(axis=1)
     return None

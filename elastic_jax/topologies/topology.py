@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import networkx
@@ -88,13 +89,22 @@ def from_adjacency(
     return check(Topology(name, WEIGHTS[weights](matrix), matrix, grid))
 
 
-def check(topology: Topology, *, num_workers: int | None = None) -> Topology:
+def check(topology: Topology | Callable[[int], Topology], *, num_workers: int | None = None) -> Topology:
     """`topology`, if it has `num_workers` workers (None: any), is connected and mixes to the mean.
+
+    Where their number is given, a function such as `topologies.ring` is called with it.
 
     Raises:
         TypeError, ValueError: saying which of these it is not.
     """
-    arguments.instance("topology", topology, Topology, "e.g. topologies.ring(8)")
+    made: Any = topology(num_workers) if num_workers is not None and callable(topology) else topology
+    if not isinstance(made, Topology):
+        arguments.instance("topology", topology, Topology, "e.g. topologies.ring(8)")
+    return _checked(made, num_workers)
+
+
+def _checked(topology: Topology, num_workers: int | None) -> Topology:
+    """`topology`, if it is what `check` says."""
     matrix, adjacency = np.asarray(topology.mixing_matrix), np.asarray(topology.adjacency)
     what = f"topology = {topology.name}"
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape != adjacency.shape:

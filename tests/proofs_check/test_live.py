@@ -238,6 +238,19 @@ SETTINGS: dict[str, tuple[base.Algorithm, dict[str, tuple[Any, str]]]] = {
             "views told wrong": (told("views", 1.01), "EC:I11"),
         },
     ),
+    "estimates": (
+        build("choco_sgd", compressor=compressors.top_k(0.3)),
+        {
+            "mass is lost": (scaled("local_params", 0.9999), "EC:I1"),
+            "views told wrong": (told("views", 1.01), "EC:I11"),
+            "others estimate something else": (scaled("estimates", 0.5), "EC:P6"),
+            "gradients told wrong": (told("grads", 1.001), "updates"),
+        },
+    ),
+    "estimates, mixing first": (
+        build("choco_sgd", compressor=compressors.top_k(0.3), quantize_first=False),
+        {"others estimate something else": (scaled("estimates", 0.5), "EC:P6")},
+    ),
     "pushed": (
         build("push_sum_sgd", shares=shares.random_peers),
         {
