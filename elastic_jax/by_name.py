@@ -14,7 +14,19 @@ from typing import Any
 
 import optax
 
-from elastic_jax import arguments, barriers, clocks, compressors, crashes, delays, drops, mixings, reads, topologies
+from elastic_jax import (
+    arguments,
+    barriers,
+    clocks,
+    compressors,
+    crashes,
+    delays,
+    drops,
+    mixings,
+    reads,
+    shares,
+    topologies,
+)
 
 PARTS: Mapping[str, ModuleType] = {
     "barrier": barriers,
@@ -28,17 +40,24 @@ PARTS: Mapping[str, ModuleType] = {
     "outer_optimizer": optax,
     "quantizer": compressors,
     "reads": reads,
+    "shares": shares,
     "topology": topologies,
 }
 """Which module makes the part that an argument of this name takes."""
 
 KINDS = frozenset(
-    ("Barrier", "Clock", "Compressor", "CrashModel", "DelayModel", "DropModel", "Mixing", "ReadModel", "Topology")
+    (
+        *("Barrier", "Clock", "Compressor", "CrashModel", "DelayModel", "DropModel"),
+        *("Mixing", "ReadModel", "Shares", "Topology"),
+    )
 )
 """What their constructors return."""
 
-MADE_OF = {"mixing": "topology"}
+MADE_OF = {"mixing": "topology", "shares": "topology"}
 """Parts that are made of parts of another kind."""
+
+FOR_ANY_NUMBER = (mixings, shares, topologies)
+"""Modules whose constructors `build` calls with its number of workers, where they are given bare."""
 
 
 def assignments(texts: Iterable[str], *, flag: str) -> dict[str, Any]:
@@ -98,8 +117,8 @@ def _part(name: str, node: ast.Call | ast.Name, text: str) -> Any:
     if not isinstance(function, ast.Name):
         raise ValueError(f"{name} = {text!r} cannot be read; it must be a call such as {constructors[0]}(...)")
     constructor = getattr(module, arguments.one_of(name, function.id, constructors))
-    if isinstance(node, ast.Name) and module in (mixings, topologies):
-        return constructor  # `build` calls it with the number of rows, or of workers
+    if isinstance(node, ast.Name) and module in FOR_ANY_NUMBER:
+        return constructor
     positional = [_argument(name, each, text) for each in getattr(node, "args", [])]
     keywords = {each.arg: _argument(name, each.value, text) for each in getattr(node, "keywords", []) if each.arg}
     try:

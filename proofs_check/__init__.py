@@ -11,9 +11,19 @@ from __future__ import annotations
 from types import ModuleType
 
 from elastic_jax import arguments
-from proofs_check import compression, consistency, cooperative, cooperative_rates, identities, pathwise, rates, swarms
+from proofs_check import (
+    compression,
+    consistency,
+    cooperative,
+    cooperative_rates,
+    identities,
+    networks,
+    pathwise,
+    rates,
+    swarms,
+)
 
-FAMILIES = (identities, compression, pathwise, consistency, rates, cooperative, cooperative_rates, swarms)
+FAMILIES = (identities, compression, pathwise, consistency, rates, cooperative, cooperative_rates, networks, swarms)
 
 
 def families() -> dict[str, dict[str, ModuleType]]:

@@ -9,11 +9,21 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from elastic_jax import algorithms, barriers, clocks, compressors, crashes, delays, drops, reads
+import networkx
+
+from elastic_jax import algorithms, barriers, clocks, compressors, crashes, delays, drops, reads, shares
 from elastic_jax.base import Algorithm
 
 _TOP_K = {"compressor": compressors.top_k(0.25)}
 _MEMORY = {**_TOP_K, "error_feedback": True}
+
+
+def _uneven(num_workers: int) -> shares.Shares:
+    """Everybody pushes to the next one, and worker 0 to all: rows of P do not sum to 1."""
+    ring = networkx.cycle_graph(num_workers, create_using=networkx.DiGraph)
+    ring.add_edges_from((0, other) for other in range(1, num_workers))
+    return shares.from_networkx(ring)
+
 
 PARTS: Mapping[str, Mapping[str, Any]] = {
     "top-k with memory": _MEMORY,
@@ -49,6 +59,9 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
         "max_missing": 3,
         "substitute": True,
     },
+    "late pushes": {"delay": 2},
+    "uneven shares": {"shares": _uneven},
+    "uneven shares, late": {"shares": _uneven, "delay": 1},
 }
 """{label: arguments that are added where `build` takes all of them}."""
 

@@ -26,6 +26,7 @@ from elastic_jax import (
     drops,
     mixings,
     reads,
+    shares,
     topologies,
 )
 
@@ -85,6 +86,7 @@ BAD = {
     "clock": NOT_A_PART,
     "topology": NOT_A_PART | st.none(),
     "local_steps": not_an_integer(1) | st.none(),
+    "consensus_step_size": ABOVE_ZERO | st.floats(min_value=1, exclude_min=True),
     "elasticity": ABOVE_ZERO | st.floats(min_value=1),
     "num_sampled": not_an_integer(1) | st.integers(min_value=5),
     "max_missing": not_an_integer(0),
@@ -180,6 +182,7 @@ PARTS = (
     (reads, "ReadModel"),
     (topologies, "Topology"),
     (mixings, "Mixing"),
+    (shares, "Shares"),
 )
 """(module, what its constructors return)."""
 
@@ -191,6 +194,7 @@ GRAPHS = (
     (topologies.from_networkx, {"graph": networkx.path_graph(3)}),
     (topologies.from_adjacency, {"adjacency": ~np.eye(3, dtype=bool)}),
 )
+PUSHES = (shares.directed_ring, shares.one_peer_exponential, shares.everybody, shares.random_peers)
 AVERAGES = (mixings.around_ring, mixings.average, mixings.exponential, mixings.one_peer_exponential)
 
 PART_PARAMETERS = [
@@ -264,6 +268,9 @@ PART_PARAMETERS = [
         "optimal",
         st.none() | st.integers() | st.text(max_size=3),
     ),
+    *[(make, {}, "num_workers", not_an_integer(1)) for make in PUSHES],
+    (shares.from_networkx, {}, "graph", NOT_A_PART),
+    (shares.of_topology, {}, "topology", NOT_A_PART),
 ]
 
 
@@ -307,7 +314,13 @@ TABLES = ("recorded", "adjacency", "matrix", "matrices")
 
 @pytest.mark.parametrize(
     ("make", "name"),
-    [(topologies.from_adjacency, "adjacency"), (topologies.from_matrix, "matrix"), (mixings.cycle, "matrices")],
+    [
+        (topologies.from_adjacency, "adjacency"),
+        (topologies.from_matrix, "matrix"),
+        (mixings.cycle, "matrices"),
+        (shares.from_matrix, "matrix"),
+        (shares.cycle, "matrices"),
+    ],
 )
 @pytest.mark.parametrize(
     "value", [3, None, True, "ab", [], {}, [1.0, 2.0], [[1.0, 2.0]], [["a"]], object(), [[math.nan]], [[], [1.0]]]
@@ -426,6 +439,32 @@ def test_graphs_that_are_none():
         topologies.from_networkx(networkx.Graph())
     with pytest.raises(ValueError, match="2 parts"):
         topologies.from_networkx(networkx.Graph([(0, 1), (2, 3)]))
+
+
+@pytest.mark.parametrize(
+    ("make", "value", "message"),
+    [
+        (shares.from_matrix, [[1.5, 0.5], [-0.5, 0.5]], r"^matrix has the entry -0.5 at \[1, 0\]; it must be a share"),
+        (
+            shares.from_matrix,
+            [[0.5, 0.3], [0.5, 0.3]],
+            "^matrix has a column, number 1, that sums to 0.6; it",
+        ),
+        (shares.from_matrix, [[0.0, 0.5], [1.0, 0.5]], r"^matrix has 0 at \[0, 0\]; everybody must keep a share"),
+        (shares.from_matrix, [[1.0, 0.5], [0.0, 0.5]], "^matrix = .* falls into 2 parts .*; it must be strongly conn"),
+        (shares.cycle, [np.eye(2), [[0.5, 0.0], [0.5, 1.0]]], "^matrices = .* 2 parts"),
+        (shares.cycle, [np.eye(2), np.eye(3)], "^matrices = 2 of shapes .* all must have the same"),
+        (shares.from_networkx, networkx.path_graph(3), "^graph = .* is a Graph; it must be directed"),
+        (shares.from_networkx, networkx.MultiDiGraph([(0, 1), (1, 0)]), "^graph = .* without parallel edges"),
+        (shares.from_networkx, networkx.DiGraph(), "^graph = .* has no nodes"),
+        (shares.from_networkx, networkx.DiGraph([(0, 1)]), "^graph = .* falls into 2 parts"),
+        (shares.of_topology, topologies.star(6, weights="best_constant"), "^topology has the entry -"),
+    ],
+)
+def test_shares_that_are_none(make, value, message):
+    """Negative, lost, none kept, from nobody to somebody: each is named."""
+    with pytest.raises(ValueError, match=message):
+        make(value)
 
 
 def test_a_wrong_part_is_told_in_one_line_however_large_it_is():

@@ -172,6 +172,7 @@ PARTS_AS_TEXT = {
     "period": "[1, 2, 1, 2]",
     "quantizer": "qsgd(4)",
     "reads": "masks(8, 0.5)",
+    "shares": "directed_ring(4)",
     "topology": "ring",
     "worker_weights": "[1, 2, 3, 4]",
 }
@@ -206,6 +207,9 @@ def test_a_mixing_is_made_of_a_topology_or_for_any_number_of_workers():
     assert by_name.assignments(["mixing=average"], flag="--set")["mixing"](3).num_rows == 3
     with pytest.raises(ValueError, match=r"^topology = 'uniform' is unknown"):
         by_name.assignments(["mixing=constant(uniform(4))"], flag="--set")
+    bound = by_name.assignments(["shares=of_topology(ring(4))"], flag="--set")
+    assert bound["shares"].num_workers == 4
+    assert by_name.assignments(["shares=directed_ring"], flag="--set")["shares"](3).num_workers == 3
 
 
 @pytest.mark.parametrize("text", ["delays=__import__('os')", "delays=uniform(open('x'))", "delays=uniform(1, 2, 3)"])

@@ -21,11 +21,11 @@ CONTRACT = ["SGD_LIMIT", "State", "init", "step", "global_params", "consistency_
 FILES = sorted(path for path in HOME.rglob("*.py"))
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
-PARTS = "barriers clocks compressors convolutions crashes data delays devices drops exchanges meetings oracles problems"
+PARTS = "barriers clocks compressors convolutions crashes data delays devices drops exchanges meetings mixings"
 LEVELS = {
     **dict.fromkeys(("arguments", "descriptions", "keys"), 0),
     **dict.fromkeys(("base", "stacked"), 1),
-    **dict.fromkeys([*PARTS.split(), "mixings", "reads", "topologies"], 2),
+    **dict.fromkeys([*PARTS.split(), "oracles", "problems", "reads", "shares", "topologies"], 2),
     "algorithms": 3,
     "proofs_check": 5,
     **dict.fromkeys(("cli", "experiments", "benchmarks"), 6),

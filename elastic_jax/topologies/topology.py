@@ -92,20 +92,19 @@ def from_adjacency(
 def check(topology: Topology | Callable[[int], Topology], *, num_workers: int | None = None) -> Topology:
     """`topology`, if it has `num_workers` workers (None: any), is connected and mixes to the mean.
 
-    A function such as `topologies.ring` is called with `num_workers`, where that is given.
+    Where their number is given, a function such as `topologies.ring` is called with it.
 
     Raises:
         TypeError, ValueError: saying which of these it is not.
     """
-    made: Any = topology
-    if not isinstance(topology, Topology) and callable(topology) and num_workers is not None:
-        made = topology(num_workers)
+    made: Any = topology(num_workers) if num_workers is not None and callable(topology) else topology
     if not isinstance(made, Topology):
         arguments.instance("topology", topology, Topology, "e.g. topologies.ring(8)")
-    return _check(made, num_workers)
+    return _checked(made, num_workers)
 
 
-def _check(topology: Topology, num_workers: int | None) -> Topology:
+def _checked(topology: Topology, num_workers: int | None) -> Topology:
+    """`topology`, if it is what `check` says."""
     matrix, adjacency = np.asarray(topology.mixing_matrix), np.asarray(topology.adjacency)
     what = f"topology = {topology.name}"
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape != adjacency.shape:

@@ -65,6 +65,7 @@ def chosen(algorithm: Algorithm, params: Params, problem: Problem | None) -> tup
         Check("EC:I1", "x moves by Σ w u", steps.moves_by_updates),
         _updates(declared, params),
         *_memories(state, declared, params),
+        *_estimates(state, declared, params),
         _views(views.account(reasons, state, declared)),
         *_mass(state),
         _bound(algorithm, declared, params, has_drift=lacks.UNDELIVERED in reasons),
@@ -121,7 +122,8 @@ def _updates(declared: Mapping[str, Any], params: Params) -> Check:
         why = "the optimiser is not SGD with a constant step size"
         return Check("updates", "u = -α g", reason=why)
     share = 0.0 if compressor is None else compressors.residual_fraction(compressor, params)
-    if declared.get("error_feedback") or share == 0:
+    # without a switch for it, what is compressed is not the update
+    if declared.get("error_feedback", True) or share == 0:
         return Check("updates", "u = -α g", partial(steps.is_plain, step_size=step_size))
     if compressor is None or share is None or not compressor.is_pathwise:
         return Check("EC:P6", "‖u + α g‖² <= γ ‖α g‖²", reason=_no_contraction(share))
@@ -138,6 +140,18 @@ def _memories(state: Any, declared: Mapping[str, Any], params: Params) -> list[C
     if share is None or not compressor.is_pathwise:
         return [Check("EC:P7", what, reason=_no_contraction(share))]
     return [Check("EC:P7", what, partial(steps.has_small_memories, compressor=compressor))]
+
+
+def _estimates(state: Any, declared: Mapping[str, Any], params: Params) -> list[Check]:
+    """Where others know of a worker only what compressed differences tell."""
+    compressor, what = declared.get("compressor"), "‖x - x̂'‖² <= γ ‖x - x̂‖²"
+    if compressor is None or not jax.tree.leaves(getattr(state, "estimates", ())):
+        return []
+    share = compressors.residual_fraction(compressor, params)
+    if share is None or not compressor.is_pathwise:
+        return [Check("EC:P6", what, reason=_no_contraction(share))]
+    measure = partial(steps.has_near_estimates, compressor=compressor, is_first=declared.get("quantize_first", True))
+    return [Check("EC:P6", what, measure)]
 
 
 def _no_contraction(share: float | None) -> str:

@@ -31,7 +31,16 @@ ALLOWANCE = 16
 OF_NORMS = 8
 """λ: a sum of d squares is farther off than λ √d eps with a probability of at most 2 exp(-λ² / 2) = 3e-14."""
 
-KEPT = ("params", "received_params", "history", "snapshots", "local_params", "lost_params")
+KEPT = (
+    "params",
+    "received_params",
+    "history",
+    "snapshots",
+    "local_params",
+    "lost_params",
+    "pushed_params",
+    "estimates",
+)
 """Fields of a state that are of the size of the parameters."""
 
 SENT = ("memories", "writes", "pendings", "messages", "stand_ins")
@@ -87,7 +96,7 @@ def num_terms(moment: Moment) -> float:
     if _has(state, "memories"):
         n = stacked.num_rows(state.memories)
         found += n * n / k  # (1/k) Σ_i e^i
-    for name in ("pendings", "local_params"):
+    for name in ("pendings", "local_params", "pushed_params"):
         if _has(state, name):
             found += stacked.num_rows(getattr(state, name))
     if _has(state, "writes"):

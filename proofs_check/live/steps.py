@@ -95,6 +95,16 @@ def has_small_memories(step: Step, *, compressor: Compressor) -> Comparison:
     return rounding.worst(found, rounding.close(step, others))
 
 
+def has_near_estimates(step: Step, *, compressor: Compressor, is_first: bool) -> Comparison:
+    """EC:P6. ‖x^i - x̂_{t+1}^i‖² <= γ ‖x^i - x̂_t^i‖² for x^i + u^i before the mixing (`is_first`), or x^i after it."""
+    moment = step.moment
+    state, new_state = moment.state, moment.new_state
+    rows = stacked.add(state.local_params, moment.info.updates) if is_first else new_state.local_params
+    after, before = (stacked.norms_sq(stacked.subtract(rows, each.estimates)) for each in (new_state, state))
+    scale = jnp.max(stacked.norms_sq(rows))
+    return rounding.at_most(after, _share(compressor, moment.params) * before, moment.params, scale=scale)
+
+
 def keeps_mass(step: Step) -> Comparison:
     """EC:I11. What i has applied, what is on its way to it and the memories grow by Σ w u, for every worker i."""
     before, after = _held(step.moment.state), _held(step.moment.new_state)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from elastic_jax import base, stacked
 from proofs_check import lacks
@@ -50,6 +51,9 @@ def account(reasons: frozenset[str], state: Any, declared: Mapping[str, Any]) ->
         return Account("EC:I11", "v = own parameters when it began, x their mean now", _begun)
     if lacks.UNMIXED in reasons and reasons <= {lacks.UNMIXED, lacks.ANCHORED}:
         return Account("EC:I11", "v = own parameters, whose mean is x", _unmixed)
+    if reasons == {lacks.PUSHED} and "shares" in declared:
+        what = "v = numerator over its weight; x = their mean with what is in flight; weights are pushed, and sum to n"
+        return Account("PS:I1", what, partial(_pushed, shares=declared["shares"]))
     if lacks.UNSEEN in reasons and reasons <= {lacks.UNSEEN, lacks.UNSENT} and "reads" in declared:
         id = "EC:I9" if lacks.UNSENT in reasons else "EC:I6"
         return Account(id, "x - v = unseen coordinates of recent writes", partial(_unseen, reads=declared["reads"]))
@@ -154,6 +158,34 @@ def _unmixed(step: Step) -> Comparison:
     return rounding.worst(
         rounding.close(step, rounding.only_used(info.workers, stacked.subtract(info.views, own))),
         rounding.close(step, stacked.subtract(moment.params, mean), num_terms=rounding.num_terms(moment)),
+    )
+
+
+def _pushed(step: Step, *, shares: Any) -> Comparison:
+    """Views and x from the numerators; and the weights, which a round of shares drawn anew takes to those after it."""
+    moment, state, new_state = step.moment, step.moment.state, step.moment.new_state
+    assert moment.key is not None
+    weights, n = state.push_weights, state.push_weights.shape[0]
+    total, mean = jnp.sum(weights), stacked.worker_mean(state.pushed_params)
+    kept, arriving = shares.push(base.split_key(moment.key).schedule, moment.num_steps, weights)
+    if jax.tree.leaves(state.messages):
+        delay = state.message_weights.shape[0]
+        total = total + jnp.sum(state.message_weights)
+        in_flight = stacked.weighted_sum(jnp.full((delay, n), 1.0 / n), state.messages, num_axes=2)
+        mean, arriving = stacked.add(mean, in_flight), state.message_weights[moment.num_steps % delay]
+
+    def numerator(view: Array) -> Array:
+        return view * weights.astype(view.dtype).reshape(-1, *[1] * (view.ndim - 1))
+
+    eps, t = float(jnp.finfo(weights.dtype).eps), moment.num_steps.astype(weights.dtype)
+    off = jnp.max(jnp.abs(new_state.push_weights - kept - arriving))
+    # each round rounds a weight four times at most, half an eps each
+    are_kept = jnp.abs(total - n) <= (rounding.ALLOWANCE + 2 * t) * eps * n
+    are_right = are_kept & (jnp.min(weights) > 0) & (off <= rounding.ALLOWANCE * eps * n)
+    return rounding.worst(
+        rounding.close(step, stacked.subtract(jax.tree.map(numerator, moment.info.views), state.pushed_params)),
+        rounding.close(step, stacked.subtract(moment.params, mean), num_terms=rounding.num_terms(moment)),
+        rounding.holds(are_right),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import networkx
 import optax
 
 from elastic_jax import (
@@ -24,6 +25,7 @@ from elastic_jax import (
     drops,
     mixings,
     reads,
+    shares,
     topologies,
 )
 from laws import settings
@@ -85,6 +87,13 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "distribution": {"geometric": "geometric"},
     "mode": {"non_blocking": "non_blocking", "lagged": "lagged"},
     "quantizer": {"identity": compressors.identity()},
+    "shares": {
+        "directed_ring": shares.directed_ring,
+        "random_peers": shares.random_peers,
+        "from_networkx": shares.from_networkx(networkx.DiGraph([(0, 1), (1, 2), (2, 3), (3, 0), (0, 2), (0, 3)])),
+    },
+    "delay": {"1": 1, "2": 2},
+    "consensus_step_size": {"0.3": 0.3},
     "num_sampled": {"2": 2},
     "worker_weights": {"1, 2, 3, 4": (1.0, 2.0, 3.0, 4.0)},
     "opt_states_at_averaging": {"averaged": "averaged", "reset": "reset"},

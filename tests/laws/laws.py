@@ -427,9 +427,11 @@ def law_bits(case: Case) -> None:
     """A worker sends a whole number of messages in a step, each of exactly the bits that are published.
 
     Where messages are sent in fragments, one after the other, as many sendings as there are fragments make one up.
+    What a variant sends with every message beside the parameters it declares as `BITS_BESIDE`.
     """
     compressor = case.arguments.get("compressor", case.arguments.get("quantizer", compressors.identity()))
-    bits, one = run(case).info.bits_sent.astype(float), compressor.bits(settings.params())
+    bits = run(case).info.bits_sent.astype(float)
+    one = compressor.bits(settings.params()) + getattr(case.module, "BITS_BESIDE", 0)
     num_fragments = case.arguments.get("num_fragments", 1)
     if num_fragments > 1:
         sendings = bits[np.any(bits, axis=(1, 2))][:, np.any(bits, axis=(0, 2))]

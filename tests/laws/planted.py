@@ -50,8 +50,13 @@ def _bug(
             given["error_feedback"] = True
         return plant(correct.build, oracle, **given)
 
-    special = getattr(correct, "COOPERATIVE", ())
-    module = SimpleNamespace(build=build, State=correct.State, SGD_LIMIT=correct.SGD_LIMIT, COOPERATIVE=special)
+    module = SimpleNamespace(
+        build=build,
+        State=correct.State,
+        SGD_LIMIT=correct.SGD_LIMIT,
+        COOPERATIVE=getattr(correct, "COOPERATIVE", ()),
+        BITS_BESIDE=getattr(correct, "BITS_BESIDE", 0),
+    )
     return Bug(Case(name, module, arguments), law)
 
 
@@ -180,6 +185,11 @@ def _looks_at_writes(key: Any, step: Any, writes: Any) -> Any:
 def _bits_of_the_whole(old: Any, new: Any, info: base.Info) -> Any:
     del old
     return new, info._replace(bits_sent=jnp.full_like(info.bits_sent, 8 * stacked.num_bytes(new.params)))
+
+
+def _bits_of_parameters_alone(old: Any, new: Any, info: base.Info) -> Any:
+    del old
+    return new, info._replace(bits_sent=jnp.full_like(info.bits_sent, 8 * stacked.num_bytes(settings.params())))
 
 
 def _double_step(build: Any, oracle: Any, **arguments: Any) -> base.Algorithm:
@@ -324,6 +334,7 @@ BUGS = [
     _bug("reads that hide their interest", laws.law_oblivious_schedule, "shared_memory_sgd", _as_it_is, **UNDECLARED),
     _bug("samples of the schedule", laws.law_oblivious_schedule, "parameter_server_sgd", _of_schedule),
     _bug("bits of the whole", laws.law_bits, "synchronous_sgd", partial(_after, _bits_of_the_whole), **TOP_K),
+    _bug("weights sent for nothing", laws.law_bits, "push_sum_sgd", partial(_after, _bits_of_parameters_alone)),
     _bug("step size doubled (updates)", laws.law_updates, "synchronous_sgd", _double_step),
     _bug("step size doubled (limit)", laws.law_sgd_limit, "synchronous_sgd", _double_step),
     _bug("step size doubled (mass)", laws.law_mass, "parameter_server_sgd", _double_step),

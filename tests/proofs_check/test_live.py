@@ -26,6 +26,7 @@ from elastic_jax import (
     problems,
     reads,
     run,
+    shares,
     stacked,
 )
 from proofs_check import live, planted
@@ -120,6 +121,11 @@ def all_forget(old: Any, new: Any, info: base.Info) -> Any:
     factors = 1.0 - 0.1 * is_other
     keep = lambda leaf: leaf * factors.reshape(-1, *[1] * (leaf.ndim - 1))  # noqa: E731
     return new._replace(memories=jax.tree.map(keep, new.memories)), info
+
+
+def weights_stay(old: Any, new: Any, info: base.Info) -> Any:
+    """Parameters are pushed, their weights are not."""
+    return new._replace(push_weights=old.push_weights), info
 
 
 SETTINGS: dict[str, tuple[base.Algorithm, dict[str, tuple[Any, str]]]] = {
@@ -261,6 +267,36 @@ SETTINGS: dict[str, tuple[base.Algorithm, dict[str, tuple[Any, str]]]] = {
             "mass is lost": (scaled("local_params", 0.9999), "EC:I1"),
             "what was read is forgotten": (scaled("read_params", 0.999), "EC:I11"),
             "views told wrong": (told("views", 1.01), "EC:I11"),
+        },
+    ),
+    "estimates": (
+        build("choco_sgd", compressor=compressors.top_k(0.3)),
+        {
+            "mass is lost": (scaled("local_params", 0.9999), "EC:I1"),
+            "views told wrong": (told("views", 1.01), "EC:I11"),
+            "others estimate something else": (scaled("estimates", 0.5), "EC:P6"),
+            "gradients told wrong": (told("grads", 1.001), "updates"),
+        },
+    ),
+    "estimates, mixing first": (
+        build("choco_sgd", compressor=compressors.top_k(0.3), quantize_first=False),
+        {"others estimate something else": (scaled("estimates", 0.5), "EC:P6")},
+    ),
+    "pushed": (
+        build("push_sum_sgd", shares=shares.random_peers),
+        {
+            "mass is lost": (scaled("pushed_params", 0.9999), "EC:I1"),
+            "weights are not pushed": (weights_stay, "PS:I1"),
+            "weights are lost": (scaled("push_weights", 0.999), "PS:I1"),
+            "views told wrong": (told("views", 1.001), "PS:I1"),
+        },
+    ),
+    "pushed, late": (
+        build("push_sum_sgd", delay=2),
+        {
+            "what is in flight is lost": (scaled("messages", 0.999), "EC:I1"),
+            "weights in flight are lost": (scaled("message_weights", 0.999), "PS:I1"),
+            "weights are not pushed": (weights_stay, "PS:I1"),
         },
     ),
     "drops": (
