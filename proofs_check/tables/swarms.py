@@ -40,7 +40,7 @@ NETWORKS = (
 
 TABLE = Table(
     title="Pairs and directed graphs",
-    about="How far workers are apart, Γ = Σ ‖xᵢ − x‖², where nobody ever hears from all, and what that costs; of Nadiradze "
+    about="How far workers are apart, Γ = Σ ‖xᵢ − x‖², where nobody hears from all, and what that costs; of Nadiradze "
     "et al. (arXiv 1910.12308) and Koloskova et al. (arXiv 1902.00340).",
     symbols="n workers, H steps between meetings, r the degree of the graph, λ₂ the second smallest eigenvalue of its "
     "Laplacian, α the step size, Δ = f(x₀) − f*.",
