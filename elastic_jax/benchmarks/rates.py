@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from elastic_jax import base, convolutions, delays, keys, oracles, run, stacked
-from elastic_jax.algorithms import asynchronous_sgd, delayed_sgd, gossip_sgd, local_sgd
+from elastic_jax import base, compressors, convolutions, delays, keys, oracles, run, stacked
+from elastic_jax.algorithms import asynchronous_sgd, delayed_sgd, gossip_sgd, local_sgd, swarm_sgd
 from elastic_jax.benchmarks import relaxed, timing, workloads
 from elastic_jax.problems import quadratic
 from proofs_check import live
@@ -44,6 +44,9 @@ def all_rates(num_rounds: int) -> list[Rate]:
             "ratio",
             1.3,
         ),
+        _at_least("meetings of a swarm, quadratic d=100, n=64", _meetings_per_second(num_rounds), "meetings/s", 1e4),
+        _at_most("a meeting of two of n=64 / of n=8, d=10⁶", _meeting_ratio(num_rounds), "ratio", 1.3),
+        _at_most("8-bit lattice, d=10⁶, there and back / a pass over memory", _lattice_ratio(num_rounds), "passes", 3),
         *(_selection(fraction, num_rounds) for fraction in (0.001, 0.01, 0.1)),
         _at_most("checks at every step, 200 seeds, 1000 steps, d=50, n=8", _seconds_of_checks(num_rounds), "s", 20),
     ]
@@ -72,6 +75,53 @@ def _run_seconds(noise: float, seeds: int | None, num_steps: int, seed: int) -> 
     algorithm = local_sgd.build(problem.oracle, num_workers=8)
     params, key = problem.init(jax.random.key(0)), jax.random.key(seed)
     return run.run(algorithm, params, problem.data, num_steps=num_steps, key=key, seeds=seeds, progress=False).seconds
+
+
+def _meetings_per_second(num_rounds: int) -> float:
+    """Of whole runs, one step of each before it meets."""
+    problem = quadratic.build(num_workers=64, dim=100, noise=1.0)
+    algorithm = swarm_sgd.build(problem.oracle, num_workers=64, local_steps=1)
+    params, num_steps = problem.init(jax.random.key(0)), 50_000
+
+    def seconds(seed: int) -> float:
+        key = jax.random.key(seed)
+        return run.run(algorithm, params, problem.data, num_steps=num_steps, key=key, progress=False).seconds
+
+    return num_steps / median(seconds(seed) for seed in range(num_rounds))
+
+
+def _meeting_ratio(num_rounds: int) -> float:
+    """What is touched is two rows, however many there are."""
+
+    def seconds(num_workers: int) -> Callable[[], Any]:
+        algorithm = swarm_sgd.build(oracles.from_grad(_pull), num_workers=num_workers, local_steps=1)
+        data, key = jnp.zeros((num_workers, 1)), keys.unrolled(jax.random.key(0))
+
+        def steps(state: Any) -> Any:
+            return lax.fori_loop(0, 50, lambda t, state: algorithm.step(base.step_key(key, t), state, data)[0], state)
+
+        compiled = jax.jit(steps, donate_argnums=0)
+        held = [algorithm.init(key, jnp.ones(1_000_000))]
+
+        def call() -> Any:
+            held[0] = compiled(held[0])
+            return held[0]
+
+        return call
+
+    return _ratio(seconds(64), seconds(8), num_rounds)
+
+
+def _lattice_ratio(num_rounds: int) -> float:
+    """Encoding in one program and decoding in another, beside one that reads and writes as many numbers."""
+    lattice = compressors.lattice(256, distance=1.0)
+    message = jax.random.uniform(jax.random.key(0), (1_000_000,))
+    reference, key = message + 0.5, keys.unrolled(jax.random.key(1))
+    encode, decode = jax.jit(lattice.encode), jax.jit(lattice.decode)
+    one_pass = jax.jit(lambda numbers: numbers + 1.0)
+    return _ratio(
+        lambda: decode(key, encode(key, message), reference), lambda: one_pass(message), num_rounds, calls=100
+    )
 
 
 def _convolution_ratio(num_rounds: int) -> float:

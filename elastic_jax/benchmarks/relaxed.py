@@ -60,7 +60,18 @@ MIXED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """{how rows are mixed: (variant, arguments of its own)}."""
 
-CASES = {**RELAXED, **MIXED}
+PAIRED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "pairs, one at a time": ("swarm_sgd", {"local_steps": 1}),
+    "pairs, a matching": ("swarm_sgd", {"local_steps": 1, "parallel": True}),
+    "pairs, a matching, nobody waits": ("swarm_sgd", {"mode": "non_blocking", "parallel": True}),
+    "pairs, a matching, 8 bits": ("swarm_sgd", {"quantizer": compressors.lattice(256), "parallel": True}),
+    "pairs of whoever finishes": ("asynchronous_gossip_sgd", {}),
+    "shares are pushed": ("push_sum_sgd", {}),
+    "estimates in both places": ("choco_sgd", {}),
+}
+"""{how two workers meet, or one sends: (variant, arguments of its own)}."""
+
+CASES = {**RELAXED, **MIXED, **PAIRED}
 """All that is timed, by its name."""
 
 
