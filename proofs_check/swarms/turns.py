@@ -132,6 +132,12 @@ def pushes(keys: Array, views: PyTree, data: PyTree, workers: Array) -> tuple[Ar
     return jnp.zeros(workers.shape[0], views.dtype), jnp.asarray(data)[workers]
 
 
+def noisy_pushes(keys: Array, views: PyTree, data: PyTree, workers: Array) -> tuple[Array, PyTree]:
+    """The worker's row of the data, and noise; the view is not looked at."""
+    noise = jax.vmap(partial(jax.random.normal, shape=views.shape[1:], dtype=views.dtype))(keys)
+    return jnp.zeros(workers.shape[0], views.dtype), jnp.asarray(data)[workers] + noise
+
+
 def no_grads(keys: Array, views: PyTree, data: PyTree, workers: Array) -> tuple[Array, PyTree]:
     """All gradients are zero."""
     del keys, data
