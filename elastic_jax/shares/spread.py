@@ -10,8 +10,10 @@ from elastic_jax.shares.shares import Shares
 
 NEGLIGIBLE = 1e-12
 MOST_ROUNDS = 100_000
-MOST_EXACT = 64
+MOST_EXACT = 256
 """Steps of which the sum is formed exactly, those first whose estimate is largest."""
+PRECISION = 1e-6
+"""By which what is returned may be larger than it need be."""
 
 
 def spread(shares: Shares, *, delay: int = 0) -> float | None:
@@ -23,7 +25,7 @@ def spread(shares: Shares, *, delay: int = 0) -> float | None:
         x_t - x_t^i/w_t^i = α Σ_{m <= t} Σ_j ((R_m)_ij/w_t^i - 1/n) g_{t-m}^j
 
     so by Minkowski c = max_t max_i (1/w_t^i) Σ_{m <= t} Σ_j |w_t^i/n - (R_m)_ij|, which equal norms with the worst
-    signs attain. Only few of these sums are formed: each is at most (1/w) [Σ_m Σ_j |π_i - (R_m)_ij| + t |w - n π_i|]
+    signs attain. Not all of these sums are formed: each is at most (1/w) [Σ_m Σ_j |π_i - (R_m)_ij| + t |w - n π_i|]
     with π the limit of the columns of R_m, and is that where w has come to its limit. None for shares that are drawn,
     whose weights come as near 0 as one likes, and where workers do not come together, or take more than 100000 rounds.
 
@@ -86,8 +88,8 @@ def _of_phase(before: np.ndarray, limit: np.ndarray, num_workers: int, phase: in
         return None
     worst = at_most[max(at_most)]
     for number, t in enumerate(sorted(at_most, key=lambda t: -at_most[t])):
-        if at_most[t] <= worst * (1 + 1e3 * NEGLIGIBLE):
-            break
+        if at_most[t] <= worst * (1 + PRECISION):
+            return max(worst, at_most[t])
         worst = max(worst, _exactly(before, n, t) if number < MOST_EXACT else at_most[t])
     return worst
 

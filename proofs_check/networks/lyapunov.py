@@ -24,7 +24,7 @@ Why
 
 Source
     Koloskova, Stich, Jaggi, Decentralized Stochastic Optimization and Gossip Algorithms with Compressed Communication,
-    ICML 2019, arXiv 1902.00340, Theorem 2 (CHOCO-Gossip), whose proof this is. γ* is often written with ρ² for the ρ
+    ICML 2019, arXiv 1902.00340, Theorem 2 (CHOCO-Gossip); proved above. γ* is often written with ρ² for the ρ
     of its numerator: then the rate 1 - ρ² δ/82 fails where ρ is small, as rows without any loss come together by (1 - γ
     ρ)² and no faster, and what is proved is 1 - ρ³ δ/82.
 """

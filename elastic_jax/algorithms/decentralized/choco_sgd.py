@@ -165,7 +165,7 @@ def consistency_bound(
     """E‖x_t - v_t^i‖² <= (α c M)² where nothing is lost: rows are mixed by (1 - γ) I + γ W then; c of `mixings.spread`.
 
     None where the compressor loses something: the proof that rows come together, by 1 - ρ² δ/82 in a step at a γ of its
-    own, makes a constant some thousand times too large, and for any other γ there is none. None for an optimiser other
+    own, makes a constant too large to tell anything, and for any other γ there is none. None for an optimiser other
     than SGD with a constant step size, or M unknown.
     """
     if num_workers == 1:
