@@ -1,8 +1,8 @@
 """SW:Q2. A quantised swarm of fine levels is the exact one.
 
 Setting
-    Workers that meet in pairs and exchange parameters through the lattice quantiser of cell s, farther apart than which
-    allows nobody is; gradients that do not look at their views, so that both swarms take the same steps. x̃^i is what the
+    Workers that meet in pairs and exchange parameters through the lattice quantiser of cell s; nobody is farther apart
+    than it allows for. Gradients do not look at their views, so that both swarms take the same steps. x̃^i is what the
     exact swarm has, K the number of turns so far.
 
 Statement (SW:Q2)
@@ -11,8 +11,8 @@ Statement (SW:Q2)
 
 Why
     A meeting replaces x^i by (x^i + Q(x^j))/2, where Q(x^j) is off by at most s/2 in each number: by s/4 more than the
-    average of both, which is no farther from that of the exact swarm than the larger of the two was. Where nobody meets,
-    both move by the same steps. Each shift is uniform on a cell, so that Q is unbiased.
+    average of both, which is no farther from that of the exact swarm than the larger of the two was. Where nobody
+    meets, both move by the same steps. Each shift is uniform on a cell, so that Q is unbiased.
 
 Source
     Nadiradze, Sabour, Davies, Li, Alistarh, NeurIPS 2021, arXiv 1910.12308, the quantised algorithm; proved above.

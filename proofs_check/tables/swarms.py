@@ -31,9 +31,9 @@ SPREAD = (
 NETWORKS = (
     Row(
         "gossip between estimates that compressed differences keep near",
-        "C keeps δ of a message, ρ is the gap of W",
+        "C keeps δ of a message, ρ is the gap of W, b = ‖I − W‖₂",
         "E (‖X − X̄‖² + ‖X − X̂‖²) shrinks by 1 − ρ² δ/82",
-        "",
+        "the same, at γ = ρ δ/(16 ρ + ρ² + 4 b² + 2 ρ b² − 8 ρ δ)",
         ("CH:P1",),
     ),
 )
