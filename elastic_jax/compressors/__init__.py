@@ -20,7 +20,9 @@ from jax import Array
 
 from elastic_jax import arguments, stacked
 from elastic_jax.compressors.compressor import Compressor as Compressor
+from elastic_jax.compressors.compressor import Nearness as Nearness
 from elastic_jax.compressors.contracted import contracted as contracted
+from elastic_jax.compressors.lattice import lattice as lattice
 from elastic_jax.compressors.powers import powers_of_two as powers_of_two
 from elastic_jax.compressors.quantizers import qsgd as qsgd
 from elastic_jax.compressors.quantizers import terngrad as terngrad
