@@ -2,21 +2,22 @@
 
 The sender x and the receiver y share a key, and so a random shift θ of a cubic lattice of side s:
 
-    s = 2 y_∞/(q - 1)                                       |x - y| <= y_∞ in every coordinate; q - 2 where the rounding is random
-    θ ~ U(one cell)                                         from the shared key
-    k = round((x - θ)/s),    c = k mod q                    the sender: one colour of q is sent for each coordinate
-    z = θ + s (c + q round(((y - θ)/s - c)/q))              the receiver: the point of that colour that is next to y
+    s = 2 y_∞/(q - 1)                             where |x - y| <= y_∞; 2 y_∞/(q - 2) if k is rounded at random
+    θ ~ U[-s/2, s/2]                              from the shared key
+    k = round((x - θ)/s),    c = k mod q          the sender: one colour of q is sent for each coordinate
+    z = θ + s (c + q round(((y - θ)/s - c)/q))    the receiver: the point of that colour that is next to y
 
-Then z = θ + s k, the point that the sender meant, exactly if |s k + θ - y| < q s/2, and |x - y| <= y_∞ is enough for that.
-To the nearest: E z = x over the shift, |z - x| <= s/2, E(z - x)² = s²/12 = y_∞²/(3 (q - 1)²). At random: E z = x for every
-shift, |z - x| < s, E(z - x)² = s²/6 over the shift. Where |x - y| > y_∞, z may be wrong by a multiple of q s, and nothing
-tells the receiver: the sender's side can count it, `Nearness.num_failures`.
+Then z = θ + s k, the point that the sender meant, exactly if |s k + θ - y| < q s/2, and |x - y| <= y_∞ is enough for
+that. To the nearest: E z = x over the shift, |z - x| <= s/2, E(z - x)² = s²/12 = y_∞²/(3 (q - 1)²). At random: E z = x
+for every shift, |z - x| < s, E(z - x)² = s²/6 over the shift. Where |x - y| > y_∞, z may be wrong by a multiple of q s,
+and nothing tells the receiver: the sender's side can count it, `Nearness.num_failures`.
 
-Source: Davies, Gurunathan, Moshrefi, Ashkboos, Alistarh, New Bounds for Distributed Mean Estimation and Variance Reduction,
-ICLR 2021, arXiv 2002.09268, §9 (the cubic lattice in practice), §6 (rotated).
-Departures: the shifts of two coordinates are hashed from the key (`shared_bits`): each is uniform, they are not independent.
-s is larger by 16 units of rounding, so that rounding never leaves the right cell at the boundary. No code detects
-failures, as the source's §5 does; they are counted where both ends are known.
+Source: Davies, Gurunathan, Moshrefi, Ashkboos, Alistarh, New Bounds for Distributed Mean Estimation and Variance
+Reduction, ICLR 2021, arXiv 2002.09268: its cubic lattice, with the constants derived here.
+Departures: the shifts are hashed from the key (`shared_bits`): each is uniform, two of them are not independent, and 0
+is in the middle of a cell for one q only; nobody sees where the lattice begins. s is larger by 16 units of rounding, so
+that rounding never leaves the right cell at the boundary. The receiver does not learn of failures; they are counted
+where both ends are known.
 """
 
 from __future__ import annotations
@@ -54,11 +55,12 @@ def lattice(
 
     Neither a contraction nor with a variance factor: the error depends on the distance. It fits variants whose workers
     exchange parameters, `quantizer=`, and none that send updates.
-    Bits: ⌈log₂ q⌉ for each number, in words as `packing` says, and one number, the distance, if it is a running maximum.
-    Numbers are reduced modulo q s before they are rounded, exactly to q s times the unit of rounding for |x| <= 2¹² q s (2²⁶
-    in float64); for larger ones, even with |x|/s > 2²⁴, all that is said holds up to two units in the last place of x,
-    which `distance` must leave room for. Leaves of half precision are rounded once more when they are decoded. NaN and
-    infinities cannot be sent under a finite distance: they become numbers near those of the receiver, and are failures.
+    Bits: ⌈log₂ q⌉ for each number, in words as `packing` says, and one number, the distance, if it is a running
+    maximum.
+    Rounding: numbers are reduced modulo q s before they are divided by s. In float32 for |x| <= 2¹² q s (2²⁶ in float64)
+    this is as exact as the floats are at q s; beyond, however large |x|/s, what is said above holds up to two units in
+    the last place of x, for which `distance` must leave room. Leaves of half precision are rounded once more when they
+    are decoded. NaN and infinities cannot be sent: they become numbers near those of the receiver, and are failures.
 
     Args:
         num_levels: q, in [3, 65536]; a power of two is fastest.
@@ -66,8 +68,8 @@ def lattice(
             keep a running maximum of it.
         margin: c >= 1, by which a running maximum is multiplied.
         rounding: "nearest", unbiased over the shift; "stochastic", unbiased for every shift, with twice the variance.
-        is_rotated: True: `rotation` comes first, s is smaller where few coordinates are far apart, and messages whose norm
-            is at most `distance` are decoded rightly with probability 1 - 10⁻⁶, all their coordinates at once.
+        is_rotated: True: `rotation` comes first. s is smaller where few coordinates are far apart, and a message whose
+            norm is at most `distance` is decoded rightly, all its coordinates at once, with probability 1 - 10⁻⁶.
     """
     num_levels = arguments.integer("num_levels", num_levels, low=3, high=2**packing.WIDEST)
     return _bound(
@@ -172,7 +174,7 @@ def _num_failures(
     rounding: str,
     is_rotated: bool,
 ) -> Array:
-    """Numbers that are further than q s/2 from the message: rightly decoded are all within s, wrongly beyond (q - 1) s."""
+    """Numbers farther than q s/2 from the message: decoded rightly they are within s, wrongly beyond (q - 1) s."""
     arguments.like("decoded", decoded, message, "message")
     total = jnp.zeros((), jnp.int32)
     for (leaf, start), other in zip(_leaves("message", message), jax.tree.leaves(decoded), strict=True):
@@ -230,7 +232,7 @@ def _signs(key: Array) -> tuple[rotation.Words, rotation.Words]:
 
 
 def _period(distance: float | Array | None, dtype: np.dtype, num_levels: int, rounding: str) -> Array:
-    """q s, the distance between two points of one colour."""
+    """Q s, the distance between two points of one colour."""
     if distance is None:
         raise ValueError(
             "distance = None is a running maximum, kept by those who exchange messages; alone it must be a number > 0, "
@@ -250,8 +252,8 @@ def _width(num_levels: int) -> int:
 def _phases(vector: Array, period: Array) -> Array:
     """x/(q s) 2^w mod 2^w, up to a constant: float[d] -> uint[d].
 
-    x is reduced in two products, of which the first is exact (Cody and Waite); the mantissa of a number in [1, 2) is read
-    off. What is no number, or too large to tell, has some phase.
+    x is reduced in two products, of which the first is exact (Cody and Waite); the mantissa of a number in [1, 2) is
+    read off. What is no number, or too large to tell, has some phase.
     """
     kind = jnp.finfo(vector.dtype)
     width = 8 * vector.dtype.itemsize

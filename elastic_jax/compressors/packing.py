@@ -1,9 +1,9 @@
 """Integers of a few bits in unsigned words, and back.
 
-A code has `width` bits. A word holds as many codes as fit, none across two words: widths 1, 2, 4, 8 and 16 waste nothing;
-of the others the word is the smallest of those of up to 32 bits that waste least (ten codes of 3 bits in 32, three of 10).
-Word j of W holds the codes j, j + W, j + 2 W, ..., the first in its lowest bits, so that packing reads and writes
-contiguous slices.
+A code has `width` bits. A word holds as many codes as fit, none across two words: widths 1, 2, 4, 8 and 16 waste
+nothing; of the others the word is the smallest of those of up to 32 bits that waste least (five codes of 3 bits in 16,
+three of 10 bits in 32). Word j of W holds the codes j, j + W, j + 2 W, ..., the first in its lowest bits, so that packing reads
+and writes contiguous slices.
 """
 
 from __future__ import annotations
@@ -40,14 +40,21 @@ def pack(codes: Array, width: int) -> Array:
     """
     dtype, number = word(width)
     num_words = packed(codes.size, width).shape[0]
-    rows = jnp.pad(codes.astype(dtype), (0, number * num_words - codes.size)).reshape(number, num_words)
-    if number <= 2:
-        return rows[0] if number == 1 else rows[0] | (rows[1] << dtype.type(width))
+    narrow = codes.astype(dtype)
+    if number == 1:
+        return narrow
+    if (
+        number * num_words > codes.size
+    ):  # written into zeros: as padding it would be a branch in the kernel that makes codes
+        narrow = lax.dynamic_update_slice(jnp.zeros(number * num_words, dtype), narrow, (0,))
+    rows = narrow.reshape(number, num_words)
+    if number == 2:
+        return rows[0] | (rows[1] << dtype.type(width))
 
     def add(place: Array, words: Array) -> Array:
         return words | (rows[place] << (place.astype(dtype) * dtype.type(width)))
 
-    # XLA never makes one kernel of a loop and what follows it, which would compute a code anew for each of its neighbours
+    # XLA makes no one kernel of a loop and what follows it, which would compute a code anew for each of its neighbours
     return lax.fori_loop(0, number, add, jnp.zeros(num_words, dtype))
 
 

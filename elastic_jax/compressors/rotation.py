@@ -2,12 +2,13 @@
 
     R = H D,    D = diag(±1) at random,    H = (±1/√B)^(B × B), Walsh-Hadamard up to the order of its rows,
 
-on every block of B coordinates, B the largest power of two that is at most 4096 and at most d; where B does not divide d,
-once more, with other signs, on the last B coordinates, so that nothing is filled up. R is orthogonal, and no coordinate is
-large: with independent signs P(|(H D v)_i| > t ‖v‖₂/√B) <= 2 exp(-t²/2) for each of them (Hoeffding).
-A block is seen as a matrix V [m, n], m n = B, m and n at most 64: V -> H_n Vᵀ H_m is H up to an order, two products with
-small matrices in the place of twelve passes over memory. The signs are hashed, not drawn: see `shared_bits`.
-Source: Ailon, Chazelle, The Fast Johnson-Lindenstrauss Transform, 2009; for lattices Davies et al., arXiv 2002.09268, §6.
+on every block of B coordinates, B the largest power of two that is at most 4096 and at most d; where B does not divide
+d, once more, with other signs, on the last B coordinates, so that nothing is filled up. R is orthogonal, and no
+coordinate is large: with independent signs P(|(H D v)_i| > t ‖v‖₂/√B) <= 2 exp(-t²/2) for each of them (Hoeffding).
+A block is seen as a matrix V [m, n], m n = B, m and n at most 64: V -> H_n Vᵀ H_m is H up to an order, two products
+with small matrices in the place of twelve passes over memory.
+Source: Ailon, Chazelle, The Fast Johnson-Lindenstrauss Transform, 2009; for lattices Davies et al., arXiv 2002.09268.
+Departures: the signs are hashed from the key, see `shared_bits`. Blocks: a message is rotated piece by piece.
 """
 
 from __future__ import annotations
@@ -66,9 +67,9 @@ def rotate_back(vector: Array, words: tuple[Words, Words], start: int) -> Array:
 def largest_rotated(vector: Array, *, num_coordinates: int, failure: float) -> Array:
     """A number that all |(R v)_i| exceed with a small probability only: [d] -> [].
 
-    The largest over blocks of min(√(2 log(2 N/δ)), √B) ‖v‖₂/√B: the first by a union over N coordinates, each of which is
-    beyond it with probability at most δ/N, the second always. For the block that is rotated last, ‖v‖² is at most that of
-    the last whole block and of what comes after it.
+    The largest over blocks of min(√(2 log(2 N/δ)), √B) ‖v‖₂/√B: the first by a union over N coordinates, each of which
+    is beyond it with probability at most δ/N, the second always. For the block that is rotated last, ‖v‖² is at most
+    that of the last whole block and of what comes after it.
 
     Args:
         vector: v.
