@@ -11,9 +11,18 @@ from __future__ import annotations
 from types import ModuleType
 
 from elastic_jax import arguments
-from proofs_check import compression, consistency, cooperative, cooperative_rates, identities, pathwise, rates
+from proofs_check import (
+    compression,
+    consistency,
+    cooperative,
+    cooperative_rates,
+    identities,
+    pathwise,
+    rates,
+    swarms,
+)
 
-FAMILIES = (identities, compression, pathwise, consistency, rates, cooperative, cooperative_rates)
+FAMILIES = (identities, compression, pathwise, consistency, rates, cooperative, cooperative_rates, swarms)
 
 
 def families() -> dict[str, dict[str, ModuleType]]:

@@ -215,7 +215,7 @@ PART_PARAMETERS = [
         compressors.contracted,
         {},
         "compressor",
-        NOT_A_PART | st.sampled_from([compressors.top_k(0.5), compressors.lattice(distance=0.1), None]),
+        NOT_A_PART | st.sampled_from([compressors.top_k(0.5), None]),
     ),
     (delays.constant, {}, "delay", not_an_integer(0)),
     (delays.uniform, {}, "max_delay", not_an_integer(0)),

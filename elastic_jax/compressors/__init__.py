@@ -22,7 +22,7 @@ from jax import Array
 from elastic_jax import arguments, stacked
 from elastic_jax.compressors.compressor import Compressor as Compressor
 from elastic_jax.compressors.compressor import Nearness as Nearness
-from elastic_jax.compressors.compressor import without_reference
+from elastic_jax.compressors.compressor import check_decodes_alone
 from elastic_jax.compressors.contracted import contracted as contracted
 from elastic_jax.compressors.lattice import lattice as lattice
 from elastic_jax.compressors.powers import powers_of_two as powers_of_two
@@ -96,7 +96,7 @@ def check(compressor: Compressor | None, *, name: str = "compressor", has_refere
     if compressor is None:
         return identity()
     found = arguments.instance(name, compressor, Compressor, "e.g. compressors.top_k(0.01)")
-    return found if has_reference else without_reference(name, found)
+    return found if has_reference else check_decodes_alone(name, found)
 
 
 def _encode_identity(key: Array, message: PyTree) -> PyTree:

@@ -50,7 +50,7 @@ class Compressor(NamedTuple):
     """None: of the reference only the shape is read."""
 
 
-def without_reference(name: str, compressor: Compressor) -> Compressor:
+def check_decodes_alone(name: str, compressor: Compressor) -> Compressor:
     """`compressor`, which must be one whose receiver needs no parameters of its own; else a `ValueError`.
 
     Args:

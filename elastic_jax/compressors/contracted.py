@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from elastic_jax import arguments, stacked
-from elastic_jax.compressors.compressor import Compressor, without_reference
+from elastic_jax.compressors.compressor import Compressor, check_decodes_alone
 
 PyTree = Any
 
@@ -30,7 +30,7 @@ def contracted(compressor: Compressor) -> Compressor:
         TypeError, ValueError: if it is no compressor, a biased one, or one that needs the receiver's parameters.
     """
     arguments.instance("compressor", compressor, Compressor, "e.g. compressors.qsgd(4)")
-    without_reference("compressor", compressor)
+    check_decodes_alone("compressor", compressor)
     _variance(jax.ShapeDtypeStruct((1,), jnp.float32), compressor=compressor)
     return Compressor(
         encode=partial(_encode_contracted, compressor=compressor),

@@ -57,10 +57,11 @@ def lattice(
     exchange parameters, `quantizer=`, and none that send updates.
     Bits: ⌈log₂ q⌉ for each number, in words as `packing` says, and one number, the distance, if it is a running
     maximum.
-    Rounding: numbers are reduced modulo q s before they are divided by s. In float32 for |x| <= 2¹² q s (2²⁶ in float64)
-    this is as exact as the floats are at q s; beyond, however large |x|/s, what is said above holds up to two units in
-    the last place of x, for which `distance` must leave room. Leaves of half precision are rounded once more when they
-    are decoded. NaN and infinities cannot be sent: they become numbers near those of the receiver, and are failures.
+    Rounding: numbers are reduced modulo q s before they are divided by s. In float32 for |x| <= 2¹² q s (2²⁶ in
+    float64) this is as exact as the floats are at q s; beyond, however large |x|/s, what is said above holds up to two
+    units in the last place of x, for which `distance` must leave room. Leaves of half precision are rounded once more
+    when they are decoded. NaN and infinities cannot be sent: they become numbers near those of the receiver, and are
+    failures.
 
     Args:
         num_levels: q, in [3, 65536]; a power of two is fastest.

@@ -2,8 +2,8 @@
 
 A code has `width` bits. A word holds as many codes as fit, none across two words: widths 1, 2, 4, 8 and 16 waste
 nothing; of the others the word is the smallest of those of up to 32 bits that waste least (five codes of 3 bits in 16,
-three of 10 bits in 32). Word j of W holds the codes j, j + W, j + 2 W, ..., the first in its lowest bits, so that packing reads
-and writes contiguous slices.
+three of 10 bits in 32). Word j of W holds the codes j, j + W, j + 2 W, ..., the first in its lowest bits, so that
+packing reads and writes contiguous slices.
 """
 
 from __future__ import annotations
