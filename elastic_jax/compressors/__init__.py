@@ -2,7 +2,8 @@
 
 A compressor C is a pair `encode`, `decode`. `encode(key, message)` makes the code that is sent;
 `decode(key, code, reference)` rebuilds a message from it. The receiver knows the key (shared randomness is a seed)
-and a `reference` of the message's shape: norm-based compressors read only its shape, distance-based ones its values.
+and a `reference` of the message's shape: norm-based compressors read only its shape, distance-based ones (`lattice`)
+its values, which must be near the message: `Compressor.nearness` says how near.
 
 δ, the contraction factor, is what is *kept*: E‖C(w) - w‖² <= (1 - δ) ‖w‖². The elastic consistency paper's γ is what
 is lost, γ = 1 - δ (`residual_fraction`). ω, the variance factor of an unbiased compressor: E‖C(w) - w‖² <= ω ‖w‖².
@@ -21,7 +22,9 @@ from jax import Array
 from elastic_jax import arguments, stacked
 from elastic_jax.compressors.compressor import Compressor as Compressor
 from elastic_jax.compressors.compressor import Nearness as Nearness
+from elastic_jax.compressors.compressor import check_decodes_alone
 from elastic_jax.compressors.contracted import contracted as contracted
+from elastic_jax.compressors.lattice import lattice as lattice
 from elastic_jax.compressors.powers import powers_of_two as powers_of_two
 from elastic_jax.compressors.quantizers import qsgd as qsgd
 from elastic_jax.compressors.quantizers import terngrad as terngrad
@@ -82,23 +85,18 @@ def identity() -> Compressor:
 
 
 def check(compressor: Compressor | None, *, name: str = "compressor", has_reference: bool = False) -> Compressor:
-    """`compressor`, or the identity for None; raises `TypeError` for anything else.
+    """`compressor`, or the identity for None; an error for what is none, or asks more of receivers than they have.
 
     Args:
-        compressor: of this package.
-        name: the argument that it came by.
-        has_reference: whether those who receive hold something near the message. Without it a compressor that declares
-            a `nearness` is a `ValueError`.
+        compressor: what a variant was given.
+        name: of the argument.
+        has_reference: whether receivers have parameters of their own near the message, as those have who exchange
+            parameters; receivers of updates have none.
     """
     if compressor is None:
         return identity()
-    arguments.instance(name, compressor, Compressor, "e.g. compressors.top_k(0.01)")
-    if compressor.nearness is not None and not has_reference:
-        raise ValueError(
-            f"{name} = {compressor!r} decodes near parameters of the receiver's own, and what is sent here is an "
-            "update, which is near nothing that anybody holds; it must read no reference, e.g. compressors.qsgd(4)"
-        )
-    return compressor
+    found = arguments.instance(name, compressor, Compressor, "e.g. compressors.top_k(0.01)")
+    return found if has_reference else check_decodes_alone(name, found)
 
 
 def _encode_identity(key: Array, message: PyTree) -> PyTree:

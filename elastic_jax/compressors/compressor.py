@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
+from elastic_jax.descriptions import as_text
+
 PyTree = Any
 
 
@@ -47,3 +49,18 @@ class Compressor(NamedTuple):
     """True if E‖C(w)‖² <= ‖w‖² for every message: what is sent is no longer than what was to be sent."""
     nearness: Nearness | None = None
     """None: of the reference only the shape is read."""
+
+
+def check_decodes_alone(name: str, compressor: Compressor) -> Compressor:
+    """`compressor`, which must be one whose receiver needs no parameters of its own; else a `ValueError`.
+
+    Args:
+        name: of the argument.
+        compressor: what it was given.
+    """
+    if compressor.nearness is not None:
+        raise ValueError(
+            f"{name} = {as_text(compressor)} decodes with the receiver's own parameters; it must be one that needs "
+            "none, e.g. compressors.top_k(0.01), or the quantizer= of a variant whose workers exchange parameters"
+        )
+    return compressor

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from elastic_jax import arguments, stacked
-from elastic_jax.compressors.compressor import Compressor
+from elastic_jax.compressors.compressor import Compressor, check_decodes_alone
 
 PyTree = Any
 
@@ -27,9 +27,10 @@ def contracted(compressor: Compressor) -> Compressor:
         compressor: an unbiased one, such as `qsgd(4)`, `terngrad()` or `random_k(0.1, is_scaled=True)`.
 
     Raises:
-        TypeError, ValueError: if it is no compressor, or a biased one.
+        TypeError, ValueError: if it is no compressor, a biased one, or one that needs the receiver's parameters.
     """
     arguments.instance("compressor", compressor, Compressor, "e.g. compressors.qsgd(4)")
+    check_decodes_alone("compressor", compressor)
     _variance(jax.ShapeDtypeStruct((1,), jnp.float32), compressor=compressor)
     return Compressor(
         encode=partial(_encode_contracted, compressor=compressor),

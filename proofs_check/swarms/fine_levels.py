@@ -20,9 +20,15 @@ Source
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
+from jax import Array
 
 from elastic_jax import compressors
+from elastic_jax.base import PyTree
+from elastic_jax.compressors import Compressor
 from proofs_check import cases, record, statistics
 from proofs_check.record import Check, Hypothesis
 from proofs_check.statistics import Comparison
@@ -34,7 +40,7 @@ NUM_LEVELS = 2**10
 DISTANCE = 2.0
 NUM_SEEDS = 200
 NUM_STEPS = 30
-SETTINGS = {
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "one edge after the other": {"local_steps": 1},
     "in parallel, two steps": {"local_steps": 2, "parallel": True},
     "lagged": {"mode": "lagged"},
@@ -56,10 +62,14 @@ def control() -> list[Check]:
     ]
 
 
-def _biased(compressor: compressors.Compressor) -> compressors.Compressor:
+def _as_it_is(compressor: Compressor) -> Compressor:
+    return compressor
+
+
+def _biased(compressor: Compressor) -> Compressor:
     """Everything that is decoded is too large."""
 
-    def decode(key, code, reference):  # type: ignore[no-untyped-def]  # as `Compressor.decode` has it
+    def decode(key: Array, code: PyTree, reference: PyTree) -> PyTree:
         return compressor.decode(key, code, reference) + 0.25 * 2 * DISTANCE / 3
 
     return compressor._replace(decode=decode)
@@ -70,11 +80,11 @@ def _judge(
     *,
     distance: float = DISTANCE,
     num_levels: int = NUM_LEVELS,
-    plant=lambda given: given,  # type: ignore[no-untyped-def]  # a `Compressor` in, one out
+    plant: Callable[[Compressor], Compressor] = _as_it_is,
 ) -> list[Check]:
     """The cell that is claimed is that of `DISTANCE` and `NUM_LEVELS`, whatever is used."""
     name, build = next(turns.builds())
-    given = {"num_workers": turns.NUM_WORKERS, "step_size": turns.STEP_SIZE, **SETTINGS[label]}
+    given: dict[str, Any] = {"num_workers": turns.NUM_WORKERS, "step_size": turns.STEP_SIZE, **SETTINGS[label]}
     quantizer = plant(compressors.lattice(num_levels, distance=distance))
     rounded, exact = build(turns.noisy_pushes, quantizer=quantizer, **given), build(turns.noisy_pushes, **given)
     data = turns.targets(turns.NUM_WORKERS)
