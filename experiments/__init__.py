@@ -20,6 +20,7 @@ from experiments import how_b_scales as how_b_scales
 from experiments import local_against_gossip as local_against_gossip
 from experiments import outer_momentum as outer_momentum
 from experiments import speed_up_in_n as speed_up_in_n
+from experiments import translation as translation
 
 
 def names() -> list[str]:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 
-
 def corpus_bleu(outputs: Sequence[str], references: Sequence[str]) -> float:
     """BLEU in [0, 100] of all outputs together, each with one reference.
 
@@ -38,7 +37,7 @@ def signature() -> str:
 
 def _metric() -> Any:
     try:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
     except ImportError as error:
         raise ImportError(
             "BLEU needs the package sacrebleu, which is not installed; get it with: "

@@ -36,9 +36,7 @@ TO_ITSELF, TO_SOURCE = "MultiHeadDotProductAttention_0", "MultiHeadDotProductAtt
 """The two attentions of a layer of the decoder, as flax numbers them."""
 
 
-def greedy(
-    params: Params, sources: Any, *, module: Transformer, max_length: int, batch_size: int = 64
-) -> np.ndarray:
+def greedy(params: Params, sources: Any, *, module: Transformer, max_length: int, batch_size: int = 64) -> np.ndarray:
     """The translation of each source, each token the most likely one after those before it.
 
     Args:
