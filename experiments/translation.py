@@ -285,7 +285,7 @@ def build(config: Config, problem: base.Problem, name: str) -> Program:
         num_workers=config.num_workers,
         **{way.takes_adam_as: adam, **way.others(config.num_workers)},
     )
-    num_active = base.num_active(algorithm, jax.eval_shape(problem.init, jax.random.key(0)), problem.data)
+    num_active = base.num_active(algorithm, problem.init(jax.random.key(config.seed)), problem.data)
     num_steps = config.num_steps * config.num_workers // num_active
     measured = {
         "losses": metrics.loss(1),
