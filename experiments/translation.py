@@ -87,20 +87,20 @@ class Config:
     num_workers: int = 8
     batch_size: int = 8
     """Pairs of one worker."""
-    num_steps: int = 4000
+    num_steps: int = 2500
     """Gradients of a worker, in the mean."""
     step_size: float = 2e-3
     """The highest."""
-    warm_up: int = 400
+    warm_up: int = 300
     """Steps of an optimiser until then."""
     label_smoothing: float = 0.1
     num_test: int = 2000
     """Sentences translated, at most."""
-    num_points: int = 40
+    num_points: int = 50
     """Of a curve, each the mean over as many steps."""
     num_samples: int = 8
     """Sentences that the answer shows."""
-    num_seeds: int = 2
+    num_seeds: int = 3
     checkpoint_every: int = 500
     """Steps after which an interrupted run goes on."""
     seed: int = 0
@@ -121,6 +121,7 @@ SIZES: Mapping[str, Config] = {
         num_test=200,
         num_points=12,
         num_samples=3,
+        num_seeds=2,
     ),
     "small": Config(),
     "paper": Config(
