@@ -24,7 +24,7 @@ def model(*, is_tied=True):
     sizes = {"width": 12, "num_heads": 3, "num_layers": 1 + is_tied, "hidden_width": 20, "is_tied": is_tied}
     problem = transformer.build(num_workers=2, **sizes)
     leaves, tree = jax.tree.flatten(problem.init(jax.random.key(0)))
-    keys = jax.random.split(jax.random.key(4), len(leaves))
+    keys = jax.random.split(jax.random.key(1 if is_tied else 4), len(leaves))
     params = [
         (2 * leaf + 0.4 * jax.random.normal(key, leaf.shape, leaf.dtype)).astype(float)
         for leaf, key in zip(leaves, keys, strict=True)
