@@ -54,6 +54,7 @@ def test_pages_in_another_order_are_aligned_by_single_ids():
     source = [Block("p", "a", "one"), Block("p", "b", "two"), Block("p", None, "x"), *[Block("p", "c", "y")] * 2]
     target = [Block("p", "b", "zwei"), Block("p", "a", "eins"), Block("p", "c", "z"), Block("p", None, "w")]
     assert help_pages.aligned(source, target) == [("one", "eins"), ("two", "zwei")]
+    assert help_pages.aligned(source[:2], target[:2]) == [("one", "eins"), ("two", "zwei")]
     assert help_pages.aligned(source[:2], [Block("h1", "a", "eins")]) == []
 
 

@@ -20,16 +20,19 @@ from experiments.translation import LARGE_BATCH, Training
 
 
 def model(*, is_tied=True):
-    """A transformer of two layers, or one, with parameters, float64, far from their start, so that sentences differ."""
+    """A transformer of two layers, or one, with parameters, float64, drawn so that sentences differ."""
     sizes = {"width": 12, "num_heads": 3, "num_layers": 1 + is_tied, "hidden_width": 20, "is_tied": is_tied}
     problem = transformer.build(num_workers=2, **sizes)
-    leaves, tree = jax.tree.flatten(problem.init(jax.random.key(0)))
-    keys = jax.random.split(jax.random.key(1 if is_tied else 4), len(leaves))
-    params = [
-        (2 * leaf + 0.4 * jax.random.normal(key, leaf.shape, leaf.dtype)).astype(float)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(tree, params), problem.init.keywords["module"]
+    rng = np.random.default_rng(19 if is_tied else 4)
+    shapes = jax.eval_shape(problem.init, jax.random.key(0))
+
+    def draw(path, leaf):
+        name = path[-1].key
+        spread = 0.7 if name in ("kernel", "embedding") else 0.1
+        return jnp.asarray((name == "scale") + rng.normal(0, spread, leaf.shape))
+
+    params = jax.tree_util.tree_map_with_path(draw, shapes)
+    return params, problem.init.keywords["module"]
 
 
 SOURCES = sequences.reversal(num_test=50).test_inputs
@@ -228,8 +231,8 @@ def test_large_batch_adam_is_adam_on_the_mean_gradient(key, users_rules):
     algorithm = translation.build(config, problem, LARGE_BATCH).algorithm
     state, x, first, second = algorithm.init(key, problem.init(key)), np.zeros(2), np.zeros(2), np.zeros(2)
     for t in range(3):
-        state, _ = algorithm.step(key, state, targets)
-        grad = x - np.array([2.0, 1.0])
+        state, _ = algorithm.step(key, state, (3 - t) * targets)
+        grad = x - (3 - t) * np.array([2.0, 1.0])
         first, second = 0.9 * first + 0.1 * grad, 0.98 * second + 0.02 * grad**2
         corrected = first / (1 - 0.9 ** (t + 1)), second / (1 - 0.98 ** (t + 1))
         x = x - config.step_size * t / 3 * corrected[0] / (corrected[1] ** 0.5 + 1e-9)
