@@ -45,10 +45,11 @@ prove: install  ## the theory's statements, checked numerically
 bench: install  ## step times against hand-written loops
 	$(BIN)/elastic-jax bench $(ARGS)
 
-data: install  ## fetch MNIST, Fashion-MNIST and CIFAR-10
+data: install  ## fetch MNIST, Fashion-MNIST, CIFAR-10 and the help pages
 	$(BIN)/elastic-jax data fetch mnist --root $(DATA_ROOT)
 	$(BIN)/elastic-jax data fetch fashion_mnist --root $(DATA_ROOT)
 	$(BIN)/elastic-jax data fetch cifar10 --root $(DATA_ROOT)
+	$(BIN)/elastic-jax data fetch help_en_de --root $(DATA_ROOT)
 
 test-data: install  ## tests on the fetched data sets
 	ELASTIC_JAX_DATA=$(DATA_ROOT) $(BIN)/python -m pytest -q -m realdata $(ARGS)

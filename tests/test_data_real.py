@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from elastic_jax import data
+from elastic_jax.problems import bleu
 
 pytestmark = pytest.mark.realdata
 
@@ -69,6 +70,24 @@ def test_a_model_of_nearest_means_learns_real_mnist():
     means = np.stack([train[loaded.train_targets == label].mean(0) for label in range(10)])
     nearest = ((means**2).sum(1)[None, :] - 2 * test @ means.T).argmin(1)
     assert (nearest == loaded.test_targets).mean() == pytest.approx(0.8203, abs=1e-3)
+
+
+def test_the_help_pages_are_those_that_were_counted():
+    """LibreOffice 7.4 has 32,737 pairs; another version may have a few more or less. Copying is no translation."""
+    root = root_of("help_en_de")
+    found = data.load_translation(root=root, num_subwords=2000, max_length=28)
+    with (root / "help_en_de/pairs.tsv").open(encoding="utf-8") as file:
+        assert 28_000 < sum(1 for _ in file) < 40_000
+    assert 17_000 < len(found.train) < 26_000
+    assert 1000 < len(found.test) < 2000
+    assert 100 < len({pair.page for pair in found.test}) < 250
+    assert found.dataset.num_classes == 2000
+    outputs = found.subwords.decode(found.dataset.test_targets)
+    assert sum(output != pair.target for output, pair in zip(outputs, found.test, strict=True)) <= 3
+    copied = bleu.corpus_bleu([pair.source for pair in found.test], [pair.target for pair in found.test])
+    assert 2 < copied < 9
+    known = {pair.source: pair.target for pair in (*found.train, *found.test)}
+    assert known["Opens the selected macro or dialog for editing."].endswith("ausgewählten Dialog zur Bearbeitung.")
 
 
 @pytest.mark.slow

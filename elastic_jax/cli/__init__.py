@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     try:
         result, status = command.execute()
-    except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
+    except (ValueError, TypeError, FileNotFoundError, ConnectionError, ImportError) as error:
         if not _is_ours(error):
             raise
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"elastic-jax: {error}", markup=False)

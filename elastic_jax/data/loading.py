@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 from elastic_jax import arguments
-from elastic_jax.data import checksums, cifar, digits, idx, libsvm
+from elastic_jax.data import checksums, cifar, digits, idx, libsvm, translation
 from elastic_jax.data.dataset import Dataset, default_root
 
 
 def names() -> tuple[str, ...]:
     """The names that `load` knows, sorted. All but "digits" are fetched first, see `fetch`."""
-    return tuple(sorted(["digits", *idx.FOLDERS, *cifar.VARIANTS, *checksums.LIBSVM]))
+    return tuple(sorted(["digits", translation.HELP, *idx.FOLDERS, *cifar.VARIANTS, *checksums.LIBSVM]))
 
 
 def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Dataset:
@@ -23,6 +23,9 @@ def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
             root.
         root: folder that holds the data sets, or the files of this one; default $ELASTIC_JAX_DATA, or
             ~/.cache/elastic_jax. "digits" needs none.
+
+    "help_en_de" is sentences as rows of tokens, for `problems.transformer`; see `load_translation`, which has the
+    texts and the tokens besides.
 
     Raises:
         ValueError: an unknown name, or a truncated or corrupt file.
@@ -51,6 +54,8 @@ def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
     name = arguments.one_of("name", name, names())
     if name == "digits":
         return digits.load()
+    if name == translation.HELP:
+        return translation.load_translation(name, folder).dataset
     if name in idx.FOLDERS:
         return idx.load(name, folder)
     if name in cifar.VARIANTS:

