@@ -170,7 +170,7 @@ PARTS_AS_TEXT = {
     "optimizer": "adam(0.1)",
     "outer_optimizer": "sgd(1.0)",
     "period": "[1, 2, 1, 2]",
-    "quantizer": "qsgd(4)",
+    "quantizer": "lattice(256)",
     "reads": "masks(8, 0.5)",
     "shares": "directed_ring(4)",
     "topology": "ring",

@@ -86,7 +86,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "local_steps": {"1": 1, "3": 3},
     "distribution": {"geometric": "geometric"},
     "mode": {"non_blocking": "non_blocking", "lagged": "lagged"},
-    "quantizer": {"identity": compressors.identity()},
+    "quantizer": {"identity": compressors.identity(), "lattice": compressors.lattice(16)},
     "shares": {
         "directed_ring": shares.directed_ring,
         "random_peers": shares.random_peers,

@@ -257,6 +257,13 @@ SETTINGS: dict[str, tuple[base.Algorithm, dict[str, tuple[Any, str]]]] = {
             "views told wrong": (told("views", 1.01), "EC:I11"),
         },
     ),
+    "a swarm with 4 bits": (
+        build("swarm_sgd", quantizer=compressors.lattice(16), local_steps=1),
+        {
+            "errors of the quantiser untold": (told("shift", 0.0), "EC:I1"),
+            "views told wrong": (told("views", 1.01), "EC:I11"),
+        },
+    ),
     "a swarm that lags": (
         build("swarm_sgd", mode="lagged"),
         {"half of a batch lost untold": (told("shift", 0.0), "EC:I1")},
