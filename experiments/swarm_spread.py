@@ -10,7 +10,13 @@ what is proved, E Γ <= (α c M)² with c of the graph and of H (`meetings.edges
 
 A claim holds by its 95 % band over seeds, those of bounds simultaneously.
 
-Answer: see experiments/README.md.
+Answer (small: 64 workers, 16 seeds; 95 % bands). No mean is above its bound. Gradients that push along the slowest
+direction of the graph come to 0.14 to 0.17 of it on every graph and for every H (the ring is not yet at rest), so that
+its shape, r²/λ₂² and H², is right: Γ goes with H to the power of 2.00, and is 754 times as large on the ring as on the
+torus, there 5.1 times as on the hypercube, there 9.0 times as on the complete graph. Independent noise goes with H to
+the power of 1.00 and sees less of the graph, with factors of 6.9, 1.29 and 1.23; the bound, which cannot know that it
+is noise, is 20 (complete, H = 1) to 2·10⁵ times as large (ring, H = 5). Logistic regression on labels of one's own is
+between the two, with factors of 12.6, 1.80 and 1.51.
 """
 
 from __future__ import annotations
@@ -38,6 +44,8 @@ from experiments.bands import Band
 QUESTION = (__doc__ or "").splitlines()[0]
 GRAPHS = ("ring", "torus", "hypercube", "complete")
 KINDS = ("pushed apart", "noise", "logistic")
+NUM_POINTS = 100
+"""Of a curve, in the file of points."""
 
 
 @dataclass(frozen=True)
@@ -228,13 +236,14 @@ def rows(curves: list[Curve]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def save_points(curves: list[Curve], path: Path) -> None:
-    """Every point of every curve."""
+    """Points of every curve, about `NUM_POINTS` of each."""
     lines = []
     for curve in curves:
-        band = bands.of_mean(curve.spreads)
+        some = slice(None, None, -(-len(curve.times) // NUM_POINTS))
+        band = bands.of_mean(curve.spreads[:, some])
         lines += [
             (curve.graph, curve.local_steps, curve.kind, *map(float, point), curve.bound)
-            for point in zip(curve.times, *band, strict=True)
+            for point in zip(curve.times[some], *band, strict=True)
         ]
     tables.save_csv(path, ("graph", "H", "gradients", "parallel_time", "spread", "low", "high", "bound"), lines)
 
