@@ -29,7 +29,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from matplotlib.axes import Axes
 
-from elastic_jax import algorithms, base, data, metrics, run, stacked
+from elastic_jax import algorithms, base, compressors, data, metrics, run, stacked
 from elastic_jax.console import page
 from elastic_jax.data import translation
 from elastic_jax.problems import bleu, decoding, sequences, transformer
@@ -39,6 +39,8 @@ from experiments.answer import Answer, Claim
 QUESTION = (__doc__ or "").splitlines()[0]
 
 LARGE_BATCH = "large-batch Adam"
+SWARM = "SwarmSGD, 8 bits"
+"""Random matchings of all workers after two steps of each, parameters exchanged by the lattice quantiser."""
 REVERSAL = "reversal"
 """Not a corpus: the task of the size smoke."""
 MARGIN = 5.0
@@ -63,8 +65,14 @@ def _mean_gradient(num_workers: int) -> Mapping[str, Any]:
     return {"step_size": 1.0, "period": 1}
 
 
+def _pairs_with_eight_bits(num_workers: int) -> Mapping[str, Any]:
+    del num_workers
+    return {"local_steps": 2, "parallel": True, "quantizer": compressors.lattice(256)}
+
+
 WAYS: Mapping[str, Way] = {
     LARGE_BATCH: Way("outer_optimizer_sgd", "outer_optimizer", _mean_gradient),
+    SWARM: Way("swarm_sgd", "optimizer", _pairs_with_eight_bits),
 }
 """The first is what all others are compared with."""
 
@@ -115,7 +123,7 @@ SIZES: Mapping[str, Config] = {
         hidden_width=64,
         num_workers=4,
         batch_size=8,
-        num_steps=360,
+        num_steps=240,
         step_size=1e-2,
         warm_up=50,
         num_test=200,
