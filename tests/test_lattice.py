@@ -217,7 +217,9 @@ def test_float32_is_exact_to_its_limit_and_off_by_units_in_the_last_place_beyond
         assert np.abs(error(x, y)).max() <= reach
         compressor = lattice(num_levels, distance=distance)
         decoded = compiled(compressor)(KEY, jnp.asarray(x), jnp.asarray(y))
-        assert np.abs(error(decoded, x)).max() <= 0.501 * step(num_levels, "nearest", distance) + 2 * unit
+        eager = compressor.decode(KEY, compressor.encode(KEY, x), jnp.asarray(y))  # no product is fused with a sum
+        for each in (decoded, eager):
+            assert np.abs(error(each, x)).max() <= 0.501 * step(num_levels, "nearest", distance) + 2 * unit
     assert 3.0 / step(num_levels, "nearest", 2.0**-22) > 2**24
 
 
@@ -289,6 +291,18 @@ def tree():
         "none": jnp.zeros((0, 3), jnp.float32),
         "one": jnp.float32(2.5),
     }
+
+
+@pytest.mark.parametrize("num_levels", [3, 100, 256])
+def test_there_are_as_many_colours_as_levels(num_levels):
+    """All of 0, ..., q - 1, and no other."""
+    x = jnp.linspace(0.0, 1.0, 20_000)
+    colours = packing.unpack(
+        lattice(num_levels, distance=DISTANCE).encode(KEY, x), (num_levels - 1).bit_length(), x.size
+    )
+    counts = np.bincount(colours)
+    assert len(counts) == num_levels
+    assert counts.min() > 0
 
 
 @pytest.mark.parametrize("is_rotated", [False, True])
