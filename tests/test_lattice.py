@@ -38,7 +38,7 @@ def step(num_levels, rounding, distance=DISTANCE):
     return 2 * distance / (num_levels - {"nearest": 1, "stochastic": 2}[rounding])
 
 
-def ends(dtype, size=3000, seed=0):
+def ends(dtype, size=1500, seed=0):
     """The receiver y on a grid, and x at the boundary: |x - y| = 1/4 in every coordinate, without rounding."""
     generator = np.random.default_rng(seed)
     y = generator.integers(-(2**14), 2**14, size) * 2.0**-12
@@ -60,7 +60,7 @@ def error(decoded, message):
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("num_levels", [3, 4, 16, 200, 256, 65536])
+@pytest.mark.parametrize("num_levels", [3, 16, 200, 65536])
 def test_everything_at_the_boundary_is_decoded_rightly(num_levels, rounding, dtype):
     """|x - y| = y_∞ in every coordinate: the point next to x is found, however far x and y are from zero."""
     x, y = ends(dtype)
@@ -126,7 +126,7 @@ def test_a_key_that_is_not_shared_decodes_noise():
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("num_levels", [3, 16, 100])
+@pytest.mark.parametrize("num_levels", [3, 100])
 def test_unbiased_with_the_variance_of_a_cell(num_levels, rounding):
     """E z = x and E(z - x)² = s²/12, or s²/6 where rounding is random, in every coordinate, over shifts."""
     x, y = ends(jnp.float64, size=24)
@@ -217,12 +217,13 @@ def test_float32_is_exact_to_its_limit_and_off_by_units_in_the_last_place_beyond
         assert np.abs(error(x, y)).max() <= reach
         compressor = lattice(num_levels, distance=distance)
         decoded = compiled(compressor)(KEY, jnp.asarray(x), jnp.asarray(y))
-        assert np.abs(error(decoded, x)).max() <= 0.501 * step(num_levels, "nearest", distance) + 2 * unit
+        eager = compressor.decode(KEY, compressor.encode(KEY, x), jnp.asarray(y))  # no product is fused with a sum
+        for each in (decoded, eager):
+            assert np.abs(error(each, x)).max() <= 0.501 * step(num_levels, "nearest", distance) + 2 * unit
     assert 3.0 / step(num_levels, "nearest", 2.0**-22) > 2**24
 
 
-@pytest.mark.parametrize("is_rotated", [False, True])
-@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize(("rounding", "is_rotated"), [("nearest", False), ("stochastic", True)])
 def test_a_distance_of_zero_leaves_the_reference(rounding, is_rotated):
     """Both ends are the same: nothing is lost and nothing is NaN; what differs is a failure."""
     x = jnp.array([0.0, -3.5, 1e30, 1e-30, 7.0], jnp.float32)
@@ -291,6 +292,18 @@ def tree():
     }
 
 
+@pytest.mark.parametrize("num_levels", [3, 100, 256])
+def test_there_are_as_many_colours_as_levels(num_levels):
+    """All of 0, ..., q - 1, and no other."""
+    x = jnp.linspace(0.0, 1.0, 20_000)
+    colours = packing.unpack(
+        lattice(num_levels, distance=DISTANCE).encode(KEY, x), (num_levels - 1).bit_length(), x.size
+    )
+    counts = np.bincount(colours)
+    assert len(counts) == num_levels
+    assert counts.min() > 0
+
+
 @pytest.mark.parametrize("is_rotated", [False, True])
 @pytest.mark.parametrize("num_levels", [3, 16, 256, 1000])
 def test_bits_are_those_of_the_code(num_levels, is_rotated):
@@ -306,8 +319,7 @@ def test_bits_are_those_of_the_code(num_levels, is_rotated):
     assert lattice(256, distance=1.0).bits(jax.ShapeDtypeStruct((1000,), jnp.float32)) == 8000
 
 
-@pytest.mark.parametrize("is_rotated", [False, True])
-@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize(("rounding", "is_rotated"), [("nearest", False), ("stochastic", True)])
 def test_trees_of_several_dtypes(rounding, is_rotated):
     """Each leaf keeps its dtype and shape; the norm is that of all; what is within it is decoded rightly."""
     message = tree()
@@ -350,7 +362,7 @@ def test_many_messages_at_once_and_one_by_one():
 # Rotated
 
 
-@pytest.mark.parametrize("size", [0, 1, 3, 8, 100, 1024, 5000])
+@pytest.mark.parametrize("size", [0, 1, 8, 100, 5000])
 def test_a_rotation_is_orthogonal_and_goes_back(size):
     """‖R v‖ = ‖v‖, ⟨R v, R w⟩ = ⟨v, w⟩ and R⁻¹ R v = v; no two keys rotate alike."""
     words = module._signs(KEY)
@@ -364,7 +376,7 @@ def test_a_rotation_is_orthogonal_and_goes_back(size):
     if size > 3:
         assert not np.allclose(turned, rotate(v, module._signs(jax.random.key(1)), 7))
         assert not np.allclose(back(turned, words, 8), v)
-    if size in (8, 1024):
+    if size == 8:
         one = jnp.zeros(size).at[3].set(1.0)
         np.testing.assert_allclose(np.abs(rotate(one, words, 7)), size**-0.5, rtol=1e-12)
 

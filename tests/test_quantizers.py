@@ -390,14 +390,19 @@ def compressed_tree(compressor, message):
 
 
 def test_every_constructor_is_tried_here():
-    """A new compressor needs its lines above."""
+    """A new compressor needs its lines above, if it is judged by norms: the lattice has tests of its own."""
     made = {str(c).partition("compress=")[2].split(" at ")[0] for c in (*EVERY.values(), *UNBIASED.values())}
     known = {name for name, value in vars(compressors).items() if _makes_one(value)}
-    missing = {name for name in known - {"top_k", "identity", "contracted"} if not any(name in each for each in made)}
+    missing = {
+        name
+        for name in known - {"top_k", "identity", "contracted", "lattice"}
+        if not any(name in each for each in made)
+    }
     assert len(known) >= 9
     assert not missing
 
 
 def _makes_one(value):
     annotations = getattr(value, "__annotations__", {})
-    return annotations.get("return") in ("Compressor", Compressor) and getattr(value, "__name__", "") != "check"
+    is_check = getattr(value, "__name__", "").startswith("check")
+    return annotations.get("return") in ("Compressor", Compressor) and not is_check

@@ -83,7 +83,7 @@ def lattice(
     )
 
 
-def step_of(distance: float | Array, num_levels: int, rounding: str) -> float | Array:
+def side(distance: float | Array, num_levels: int, rounding: str) -> float | Array:
     """Side s of a cell of the lattice for |x - y| <= `distance`: float[].
 
     Args:
@@ -240,7 +240,7 @@ def _period(distance: float | Array | None, dtype: np.dtype, num_levels: int, ro
             "lattice(..., distance=0.1), or be given: compressor.nearness.within(distance)"
         )
     bound = jnp.asarray(distance).astype(dtype)
-    return bound * (num_levels * step_of(1.0, num_levels, rounding) * (1 + 16 * float(jnp.finfo(dtype).eps)))
+    return bound * (num_levels * side(1.0, num_levels, rounding) * (1 + 16 * float(jnp.finfo(dtype).eps)))
 
 
 def _width(num_levels: int) -> int:

@@ -41,21 +41,20 @@ def pack(codes: Array, width: int) -> Array:
     dtype, number = word(width)
     num_words = packed(codes.size, width).shape[0]
     narrow = codes.astype(dtype)
-    if number == 1:
+    if number == 1 or not codes.size:
         return narrow
-    if (
-        number * num_words > codes.size
-    ):  # written into zeros: as padding it would be a branch in the kernel that makes codes
-        narrow = lax.dynamic_update_slice(jnp.zeros(number * num_words, dtype), narrow, (0,))
-    rows = narrow.reshape(number, num_words)
-    if number == 2:
+    num_whole, num_left = divmod(codes.size, num_words)  # rows, and what is in the one that is not full
+    rows = narrow[: num_whole * num_words].reshape(num_whole, num_words)
+    if num_whole == number == 2:
         return rows[0] | (rows[1] << dtype.type(width))
 
     def add(place: Array, words: Array) -> Array:
         return words | (rows[place] << (place.astype(dtype) * dtype.type(width)))
 
     # XLA makes no one kernel of a loop and what follows it, which would compute a code anew for each of its neighbours
-    return lax.fori_loop(0, number, add, jnp.zeros(num_words, dtype))
+    words = lax.fori_loop(0, num_whole, add, jnp.zeros(num_words, dtype))
+    left = narrow[num_whole * num_words :] << dtype.type(num_whole * width % (8 * dtype.itemsize))
+    return lax.dynamic_update_slice(words, words[:num_left] | left, (0,))
 
 
 def unpack(words: Array, width: int, size: int) -> Array:

@@ -43,9 +43,9 @@ def rotate(vector: Array, words: tuple[Words, Words], start: int) -> Array:
     blocks = _hadamard(_signed(vector[:whole], words[0], start), block, is_inverse=False)
     if whole == size:
         return blocks
-    mixed = jnp.concatenate([blocks, vector[whole:]])
+    mixed = lax.dynamic_update_slice(vector, blocks, (0,))
     last = _hadamard(_signed(mixed[-block:], words[1], start), block, is_inverse=False)
-    return jnp.concatenate([mixed[:-block], last])
+    return lax.dynamic_update_slice(mixed, last, (size - block,))
 
 
 def rotate_back(vector: Array, words: tuple[Words, Words], start: int) -> Array:
@@ -59,9 +59,9 @@ def rotate_back(vector: Array, words: tuple[Words, Words], start: int) -> Array:
     size, block, whole = _parts(vector)
     if whole < size:
         last = _signed(_hadamard(vector[-block:], block, is_inverse=True), words[1], start)
-        vector = jnp.concatenate([vector[:-block], last])
+        vector = lax.dynamic_update_slice(vector, last, (size - block,))
     blocks = _signed(_hadamard(vector[:whole], block, is_inverse=True), words[0], start)
-    return blocks if whole == size else jnp.concatenate([blocks, vector[whole:]])
+    return blocks if whole == size else lax.dynamic_update_slice(vector, blocks, (0,))
 
 
 def largest_rotated(vector: Array, *, num_coordinates: int, failure: float) -> Array:
