@@ -11,11 +11,19 @@ from jax import lax
 from laws import settings
 
 from elastic_jax import base, clocks, compressors, devices, exchanges, keys, meetings, metrics, run, topologies
-from elastic_jax.algorithms import asynchronous_gossip_sgd, swarm_sgd
+from elastic_jax.algorithms import asynchronous_gossip_sgd, choco_sgd, swarm_sgd
 
 N, D, T = 5, settings.DIMENSION, 60
 DATA = settings.quadratics(N)
 RING = topologies.ring(N)
+
+
+def _parted():
+    """Two workers and three, built around the checks."""
+    adjacency = np.zeros((N, N), bool)
+    adjacency[0, 1] = adjacency[2, 3] = adjacency[3, 4] = True
+    adjacency |= adjacency.T
+    return topologies.Topology("parted", np.eye(N), adjacency)
 
 
 def trace(algorithm, *, num_steps=T, data=DATA, seed=0):
@@ -324,3 +332,39 @@ def test_a_swarm_on_four_devices_is_the_one_on_one():
         for first, second in zip(jax.tree.leaves(one), jax.tree.leaves(many), strict=True):
             np.testing.assert_allclose(first, second, atol=1e-6)
         assert not many.local_params["bias"].sharding.is_fully_replicated
+
+
+# bad input
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_workers": 1}, r"^num_workers = 1 is out of range; it must be an integer >= 2"),
+        ({"local_steps": 0}, r"^local_steps = 0 "),
+        ({"topology": topologies.ring(4)}, r"^topology = ring\(4\) has 4 workers; it must have num_workers = 5"),
+        ({"topology": _parted()}, r"^topology = parted falls into 2 parts; it must be connected"),
+        ({"distribution": "poisson"}, r"^distribution = 'poisson' is unknown"),
+        ({"mode": "nonblocking"}, r"^mode = 'nonblocking' is unknown.*non_blocking"),
+        ({"quantizer": 8}, r"^quantizer = 8 "),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, dict) else "",
+)
+def test_bad_input_is_named(given, message):
+    """The argument, its value, and what it must be."""
+    with pytest.raises((TypeError, ValueError), match=message):
+        swarm(**given)
+
+
+def test_a_loop_to_oneself_is_no_edge():
+    """Refused in an adjacency, with the reason."""
+    with pytest.raises(ValueError, match="must be symmetric and False on the diagonal"):
+        topologies.from_adjacency(np.ones((3, 3), bool))
+
+
+def test_too_few_levels_and_updates_are_refused():
+    """Three levels at least; and a quantiser of parameters is none of updates."""
+    with pytest.raises(ValueError, match=r"^num_levels = 2 is out of range; it must be an integer in \[3, 65536\]"):
+        compressors.lattice(2)
+    with pytest.raises(ValueError, match=r"^compressor = .* decodes with the receiver's own parameters"):
+        choco_sgd.build(settings.oracle, num_workers=N, compressor=compressors.lattice(256))
