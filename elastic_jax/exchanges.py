@@ -80,11 +80,6 @@ def exchange(
     return Received(received, distances, jnp.where(is_met, num_failures, 0))
 
 
-def start_distances(num_workers: int, *, quantizer: Compressor | None) -> PyTree:
-    """d_0^i = 0, float32[n], since all start at the same parameters; () where no distances are kept."""
-    return jnp.zeros(num_workers, jnp.float32) if has_distances(quantizer) else ()
-
-
 def moved(distances: PyTree, updates: PyTree, *, quantizer: Compressor | None) -> PyTree:
     """d^i + 2 ‖u^i‖, float32[k], after a step with `updates` [k, ...]; () where no distances are kept."""
     return distances + 2 * _norms(quantizer, updates) if has_distances(quantizer) else ()

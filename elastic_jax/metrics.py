@@ -12,6 +12,7 @@ such as the largest value so far, and where it was.
 from __future__ import annotations
 
 import ast
+import numbers
 import operator
 import re
 import sys
@@ -185,7 +186,10 @@ def promised_state_bytes(algorithm: Algorithm, params: Params) -> int:
         "outer_O": bytes_of("outer_optimizer", params),
         "outer_C": bytes_of("outer_optimizer", ()),
     }
-    return int(_evaluate_formula(ast.parse(" ".join(found[1].split()), mode="eval").body, names))
+    value = _evaluate_formula(ast.parse(" ".join(found[1].split()), mode="eval").body, names)
+    if not isinstance(value, numbers.Integral):
+        raise ValueError(f"{value!r} is what a formula of bytes comes to; it must be an integer")
+    return int(value)
 
 
 def _check_problem(problem: Any) -> Problem:

@@ -15,7 +15,17 @@ from test_arguments import ABOVE_ZERO, NOT_A_PART, not_an_integer, rejects
 
 from elastic_jax import data, devices, metrics, oracles, problems, run
 from elastic_jax.algorithms import synchronous_sgd
-from elastic_jax.problems import classification, finite_sum, logistic, quadratic, sequences, supervised
+from elastic_jax.problems import (
+    bleu,
+    classification,
+    decoding,
+    finite_sum,
+    logistic,
+    quadratic,
+    sequences,
+    supervised,
+    transformer,
+)
 
 NOT_A_FUNCTION = st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
 NOT_A_FLAG = st.none() | st.integers() | st.text(max_size=3) | st.floats()
@@ -183,7 +193,16 @@ FUNCTIONS += [
     for name in inspect.signature(build).parameters
     if name in IN_PROBLEMS
 ]
-TREES = {"params", "data", "state", "tree", "views", "examples", "test_examples", "calibration", "labels"}
+NO_TEXTS = st.none() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), min_size=1, max_size=2)
+FUNCTIONS += [
+    (bleu.corpus_bleu, {"references": ["a"]}, "outputs", NO_TEXTS),
+    (bleu.corpus_bleu, {"outputs": ["a"]}, "references", NO_TEXTS),
+    *(
+        (decoding.greedy, {"params": {}, "sources": [[3]], "module": transformer.Transformer(5), "max_length": 4}, *row)
+        for row in {"module": NOT_A_PART, "max_length": NOT_A_COUNT, "batch_size": NOT_A_COUNT}.items()
+    ),
+]
+TREES = {"params", "data", "state", "tree", "views", "examples", "test_examples", "calibration", "labels", "sources"}
 """Trees of arrays, and labels: see the tests of trees."""
 CHECKS_AND_SHAPES = {
     devices.check_mesh,

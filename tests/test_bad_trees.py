@@ -96,7 +96,7 @@ def test_a_gradient_fits_its_parameters_or_is_refused(tree):
 
 @pytest.mark.parametrize("module", VARIANTS.values(), ids=VARIANTS)
 @settings(deadline=None, max_examples=10)
-@given(tree=TREES | NEARLY_PARAMS, num_losses=st.sampled_from([0, 2, N + 1]))
+@given(tree=TREES | NEARLY_PARAMS, num_losses=st.sampled_from([0, N - 1, N + 1]))
 def test_no_variant_takes_what_a_stacked_oracle_should_not_return(module, tree, num_losses):
     """Gradients like the views, a loss for each active worker: asked once, for every variant alike."""
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+LONGEST = 200
+"""Letters of a wrong argument that an error shows."""
+
 
 def corpus_bleu(outputs: Sequence[str], references: Sequence[str]) -> float:
     """BLEU in [0, 100] of all outputs together, each with one reference.
@@ -20,9 +23,8 @@ def corpus_bleu(outputs: Sequence[str], references: Sequence[str]) -> float:
         ImportError: without sacrebleu; says how to get it.
         TypeError, ValueError: they are no texts, or not as many.
     """
-    for name, texts in (("outputs", outputs), ("references", references)):
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise TypeError(f"{name} is a {type(texts).__name__} with what is no text; it must be a list of texts")
+    _check_texts("outputs", outputs)
+    _check_texts("references", references)
     if len(outputs) != len(references) or not len(references):
         raise ValueError(f"outputs has {len(outputs)} texts, references {len(references)}; as many, and 1 at least")
     return float(_metric().corpus_score(list(outputs), [list(references)]).score)
@@ -33,6 +35,13 @@ def signature() -> str:
     metric = _metric()
     metric.corpus_score(["a b c d"], [["a b c d"]])  # it has a signature once it has scored
     return str(metric.get_signature())
+
+
+def _check_texts(name: str, texts: Any) -> None:
+    if not isinstance(texts, Sequence) or isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        shown = repr(texts)
+        shown = shown if len(shown) < LONGEST else f"{shown[:LONGEST]} ..."
+        raise TypeError(f"{name} = {shown} is no list of texts; it must be one, such as ['one sentence', 'another']")
 
 
 def _metric() -> Any:

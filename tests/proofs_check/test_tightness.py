@@ -27,6 +27,7 @@ def test_every_setting_with_a_bound_has_an_instance_or_a_reason():
     assert sorted(missing) == [
         ("gradients", "lossy_sgd"),
         ("gradients", "parameter_server_sgd"),
+        ("gradients", "swarm_sgd"),
         ("noise of two", "crash_sgd (crashes, stand-ins)"),
     ]
     assert {(each.kind, each.setting) for each in map(instances.load, FILES)} <= {

@@ -53,7 +53,8 @@ MODES = ("blocking", "non_blocking", "lagged")
 class State(NamedTuple):
     """State of SwarmSGD.
 
-    Bytes: 4 + 12 * meeting.num_active + n * (P * (1 + (mode != "blocking") + (mode == "lagged")) + O + 8).
+    Bytes: 4 + 12 * meeting.num_active + n * (P * (1 + (mode != "blocking") + (mode == "lagged")) + O)
+        + n * (4 + 4 * has_distances).
     """
 
     num_steps: Array
@@ -87,7 +88,7 @@ def init(
     local_steps: int,
     distribution: str,
     mode: str,
-    quantizer: compressors.Compressor | None,
+    has_distances: bool,
     num_workers: int,
 ) -> State:
     """Every worker starts at `params` [...]; who meets first is drawn."""
@@ -101,7 +102,7 @@ def init(
         local_params=local_params,
         base_params=() if mode == "blocking" else jax.tree.map(jnp.copy, local_params),
         last_batches=jax.tree.map(jnp.zeros_like, local_params) if mode == "lagged" else (),
-        distances=exchanges.start_distances(num_workers, quantizer=quantizer),
+        distances=jnp.zeros(num_workers, jnp.float32) if has_distances else (),
         meeting_steps=jnp.zeros(num_workers, jnp.int32),
         opt_states=stacked.init_optimizers(optimizer, local_params),
     )
@@ -276,13 +277,25 @@ def build(
         "local_steps": local_steps,
         "distribution": distribution,
         "mode": mode,
-        "quantizer": quantizer,
     }
     return Algorithm(
-        init=partial(init, optimizer=optimizer, **bound, num_workers=num_workers),
-        step=partial(step, oracle=base.check_oracle(oracle), optimizer=optimizer, **bound, num_workers=num_workers),
+        init=partial(
+            init,
+            optimizer=optimizer,
+            **bound,
+            has_distances=exchanges.has_distances(quantizer),
+            num_workers=num_workers,
+        ),
+        step=partial(
+            step,
+            oracle=base.check_oracle(oracle),
+            optimizer=optimizer,
+            **bound,
+            quantizer=quantizer,
+            num_workers=num_workers,
+        ),
         global_params=global_params,
-        consistency_bound=partial(consistency_bound, step_size=size, **bound),
+        consistency_bound=partial(consistency_bound, step_size=size, **bound, quantizer=quantizer),
         num_workers=num_workers,
     )
 
