@@ -15,9 +15,9 @@ hidden behind computing, and encoding takes no time: these are chosen, not measu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ from experiments import bands, figures, meeting_times, record, tables
 from experiments.answer import Answer, Claim
 from experiments.averaging_time import Link
 from experiments.bands import Band
-from experiments.meeting_times import Compute, Span
+from experiments.meeting_times import Compute, Span, Timed
 
 QUESTION = (__doc__ or "").splitlines()[0]
 ALL_REDUCE, LOCAL, RING, ONE_PEER, SGP = "all-reduce", "local SGD", "D-PSGD, ring", "D-PSGD, one peer", "SGP, one peer"
@@ -191,6 +191,7 @@ def exchange(config: Config, setting: Setting, method: Method) -> float:
     return meeting_times.message(link(config, setting, method))
 
 
+@cache
 def message_bits(config: Config, bits: int) -> float:
     """Of all parameters, as the library counts them."""
     quantizer = None if bits == WHOLE else compressors.lattice(2**bits)
@@ -223,7 +224,7 @@ def simulate(
     """float[S], seconds of a batch of one method."""
     own, sent, span = compute(config, setting), link(config, setting, method), measured(config, num_workers)
     if method.family in (AD_PSGD, *SWARMS):
-        turn = {
+        turn: Callable[..., Timed] = {
             AD_PSGD: partial(meeting_times.asking, num_steps=1),
             BLOCKING: partial(meeting_times.waiting, num_steps=config.local_steps),
             NON_BLOCKING: partial(meeting_times.asking, num_steps=2 * config.local_steps),
@@ -231,15 +232,15 @@ def simulate(
         sources = [np.random.default_rng(source) for source in entropy.spawn(config.num_seeds)]
         takes = meeting_times.message(sent)
         return np.array([turn(random, own, takes, num_workers=num_workers, span=span).seconds for random in sources])
-    in_rounds = {
+    in_rounds: dict[str, Callable[..., np.ndarray]] = {
         ALL_REDUCE: partial(meeting_times.together, period=1),
         LOCAL: partial(meeting_times.together, period=config.local_steps),
         RING: meeting_times.on_a_ring,
         ONE_PEER: meeting_times.with_one_peer,
         SGP: meeting_times.pushing,
-    }[method.family]
-    random = np.random.default_rng(entropy)
-    return in_rounds(random, own, sent, num_workers=num_workers, span=span, seeds=config.num_seeds)
+    }
+    given = {"num_workers": num_workers, "span": span, "seeds": config.num_seeds}
+    return in_rounds[method.family](np.random.default_rng(entropy), own, sent, **given)
 
 
 def library(config: Config) -> dict[str, np.ndarray]:
@@ -256,14 +257,14 @@ def library(config: Config) -> dict[str, np.ndarray]:
     gossip = build["asynchronous_gossip_sgd"](problem.oracle, num_workers=n, clock=clock)
     span = measured(config, n)
     sources = np.random.SeedSequence((config.seed, n)).spawn(config.num_seeds)
-    given = {"num_workers": n, "span": span}
+    turns: tuple[tuple[Callable[..., Timed], int], ...] = (
+        (meeting_times.asking, 2 * config.local_steps),
+        (meeting_times.waiting, config.local_steps),
+        (meeting_times.asking, 1),
+    )
     asked, waited, gossiped = (
-        [turn(np.random.default_rng(source), own, 0.0, num_steps=steps, **given) for source in sources]
-        for turn, steps in (
-            (meeting_times.asking, 2 * config.local_steps),
-            (meeting_times.waiting, config.local_steps),
-            (meeting_times.asking, 1),
-        )
+        [turn(np.random.default_rng(one), own, 0.0, num_workers=n, num_steps=steps, span=span) for one in sources]
+        for turn, steps in turns
     )
     # a batch is n gradients: n/2 steps of two workers, or n of one; a meeting is 2/n of parallel time
     half = n // 2
@@ -363,7 +364,7 @@ def order_claim(curves: list[Curve], config: Config, slower: str, faster: str) -
     """With most workers one method is never faster than another, both sending numbers whole."""
     chosen = settings(config)
     ratios = [
-        quotient(config, *(find(curves, setting, Method(family)) for family in (slower, faster)), len(chosen))
+        quotient(curves, config, setting, Method(slower), Method(faster), bands.simultaneous(len(chosen)))
         for setting in chosen
     ]
     worst = int(np.argmin([ratio.middle for ratio in ratios]))
@@ -382,7 +383,7 @@ def factor_claim(curves: list[Curve], config: Config, bandwidth: float, bits: in
     steps = 2 * config.local_steps
     ratios, least = [], 0.0
     for setting in chosen:
-        ratios.append(quotient(config, *(find(curves, setting, method) for method in pair), len(chosen)))
+        ratios.append(quotient(curves, config, setting, *pair, bands.simultaneous(len(chosen))))
         both = [
             meeting_times.without_waiting(compute(config, setting), exchange(config, setting, method), num_steps=steps)
             for method in pair
@@ -437,21 +438,18 @@ def find(curves: list[Curve], setting: Setting, method: Method) -> Curve:
     return next(curve for curve in curves if curve.setting == setting and curve.method == method)
 
 
-def quotient(config: Config, one: Curve, other: Curve, num_bands: int) -> Band:
+def quotient(curves: list[Curve], config: Config, setting: Setting, one: Method, other: Method, level: float) -> Band:
     """Of the seconds of two methods, with most workers."""
-    ends = np.stack([curve.at(config, max(config.num_workers)) for curve in (one, other)], axis=1)
-    return bands.of_positive(_ratio, ends, bands.simultaneous(num_bands))
+    most = max(config.num_workers)
+    ends = np.stack([find(curves, setting, method).at(config, most) for method in (one, other)], axis=1)
+    return bands.of_positive(_ratio, ends, level)
 
 
 def rows(curves: list[Curve], config: Config) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and lines of the table: one line for a method and a link."""
     most = max(config.num_workers)
-    headings = ("", "Gbit/s")
-    headings += tuple(
-        text
-        for share in config.randomness
-        for text in (f"n = {most}, r = {share:g}", f"/ n = {config.reference}, r = {share:g}")
-    )
+    pairs = [(f"n = {most}, r = {share:g}", f"/ n = {config.reference}, r = {share:g}") for share in config.randomness]
+    headings = ("", "Gbit/s", *(text for pair in pairs for text in pair))
     lines = []
     for bandwidth in config.bandwidths:
         for method in methods(config):
