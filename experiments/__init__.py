@@ -21,6 +21,7 @@ from experiments import local_against_gossip as local_against_gossip
 from experiments import outer_momentum as outer_momentum
 from experiments import speed_up_in_n as speed_up_in_n
 from experiments import swarm_spread as swarm_spread
+from experiments import swarm_time_per_batch as swarm_time_per_batch
 from experiments import translation as translation
 
 
