@@ -7,9 +7,9 @@ whose error depends on how long the message is: it is made for gradients, and pa
 differences of parameters, so that it is expected to fail. All take as many steps, and seeds are paired.
 
 Compared are the accuracy on held-out images, and the loss there, of x, the mean of all workers, and of one of them
-where it was at the last step; messages that were decoded wrongly, which the workers do not notice, are counted. Seconds
-are simulated: a step takes `compute`, and a meeting `latency` and the bits that a worker sends over `bandwidth`, both
-directions at once. All workers are equally fast, so that nobody waits.
+where it was at the last step, when step sizes have fallen to 0, and half-way. Messages that were decoded wrongly, which
+the workers do not notice, are counted. Seconds are simulated: a step takes `compute`, and a meeting `latency` and the
+bits that a worker sends over `bandwidth`, both directions at once. All workers are equally fast, so that nobody waits.
 
 Answer: not measured yet.
 """
@@ -31,7 +31,7 @@ from elastic_jax.console import page
 from experiments import averaging_time, bands, error_runtime_trade_off, figures, record, swarm_training, tables
 from experiments.answer import Answer, Claim
 from experiments.bands import Band
-from experiments.swarm_training import PLACES, Network, Program
+from experiments.swarm_training import PLACES, TIMES, Network, Program
 
 QUESTION = (__doc__ or "").splitlines()[0]
 
@@ -40,6 +40,7 @@ ALLOWED = 1.0
 """Points of accuracy that a quantiser may cost."""
 LEARNT = 30.0
 """Per cent: three times what guessing one of ten classes gets right."""
+_, END = range(len(TIMES))
 BESIDE = 0.02
 """Share of bits that a message may have beside those of its numbers: a distance, and what fills up its words."""
 WHOLE = 32
@@ -123,9 +124,9 @@ class Row(NamedTuple):
     seconds: np.ndarray
     """[S]: simulated, until the end."""
     accuracies: np.ndarray
-    """[S, 2]: per cent of the held-out images, at `PLACES`."""
+    """[S, 2, 2]: per cent of the held-out images, at `TIMES` and `PLACES`."""
     test_losses: np.ndarray
-    """[S, 2]: likewise."""
+    """[S, 2, 2]: likewise."""
     num_failures: np.ndarray
     """[S]: messages that were decoded wrongly."""
     num_messages: np.ndarray
@@ -144,7 +145,7 @@ def main(config: Config, *, size: str, run_dir: Path) -> Answer:
     found = []
     for kind in config.kinds:
         found.append(measure(config, problem, kind, run_dir))
-        mean, node = found[-1].accuracies.mean(axis=0)
+        mean, node = found[-1].accuracies.mean(axis=0)[END]
         console.print(f"[bold]{kind}[/bold]: {mean:.2f} %, one node {node:.2f} %")
 
     headings, lines = rows(found)
@@ -161,11 +162,10 @@ def main(config: Config, *, size: str, run_dir: Path) -> Answer:
 
 def build(config: Config, problem: base.Problem, kind: str) -> Program:
     """The swarm with one kind of messages."""
-    num_rounds = swarm_training.num_rounds(
-        config.network, epochs=config.epochs, num_workers=config.num_workers, multiple_of=config.local_steps
-    )
     others = {"local_steps": config.local_steps, "parallel": True, "quantizer": KINDS[kind].quantizer}
-    return swarm_training.build(config.network, problem, "swarm_sgd", others, num_rounds=num_rounds)
+    return swarm_training.build(
+        config.network, problem, "swarm_sgd", others, epochs=config.epochs, local_steps=config.local_steps
+    )
 
 
 def measure(config: Config, problem: base.Problem, kind: str, run_dir: Path) -> Row:
@@ -212,12 +212,12 @@ def claims(found: list[Row]) -> tuple[Claim, ...]:
     exact = found[0]
     near = [row for row in found[1:] if KINDS[row.kind].is_near]
     level, level_of_lost = bands.simultaneous(len(near)), bands.simultaneous(len(found) - 1 - len(near))
-    band = bands.of_mean(exact.accuracies[:, 0])
+    band = bands.of_mean(exact.accuracies[:, END, 0])
     title = f"{EXACT}: accuracy of x (%)"
     judged = [Claim.of_band(title, f">= {LEARNT:g} at the lower end", band, holds=band.low >= LEARNT)]
     for row in near:
         for place, name in enumerate(PLACES):
-            band = bands.of_mean(row.accuracies[:, place] - exact.accuracies[:, place], level)
+            band = bands.of_mean(row.accuracies[:, END, place] - exact.accuracies[:, END, place], level)
             title = f"{row.kind}: accuracy of {name} less that of {name} with exact messages"
             expected = f">= {-ALLOWED:g} at the lower end, simultaneously"
             judged.append(Claim.of_band(title, expected, band, holds=band.low >= -ALLOWED))
@@ -233,7 +233,7 @@ def claims(found: list[Row]) -> tuple[Claim, ...]:
         expected = f"{wanted}, and at most {100 * BESIDE:g} % beside"
         judged.append(Claim(title, expected, share, share, share, wanted <= share <= wanted * (1 + BESIDE)))
         if not KINDS[row.kind].is_near:
-            band = bands.of_mean(row.accuracies[:, 0] - exact.accuracies[:, 0], level_of_lost)
+            band = bands.of_mean(row.accuracies[:, END, 0] - exact.accuracies[:, END, 0], level_of_lost)
             title = f"{row.kind}: accuracy of x less that of x with exact messages"
             expected = f"< {-ALLOWED:g} at the upper end, simultaneously"
             judged.append(Claim.of_band(title, expected, band, holds=band.high < -ALLOWED))
@@ -256,8 +256,9 @@ def time_ratio(means: np.ndarray, *, times: tuple[np.ndarray, np.ndarray]) -> fl
 
 def rows(found: list[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and lines of the table."""
-    of_places = [f"{what} of {place}" for what in ("accuracy (%)", "loss") for place in PLACES]
-    headings = ("", "bits of a number", "Mbit of a worker", "decoded wrongly", "seconds", *of_places)
+    accuracies_at = [f"{place}, {time} (%)" for time in TIMES for place in PLACES]
+    of_losses = [f"loss of {place}" for place in PLACES]
+    headings = ("", "bits of a number", "Mbit of a worker", "decoded wrongly", "seconds", *accuracies_at, *of_losses)
     lines = [
         (
             row.kind,
@@ -265,7 +266,8 @@ def rows(found: list[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
             f"{row.sent.mean() / 1e6:.3g}",
             f"{row.num_failures.sum():.0f} of {row.num_messages.sum():.0f}",
             f"{row.seconds.mean():.3g}",
-            *(shown(values[:, place]) for values in (row.accuracies, row.test_losses) for place in range(len(PLACES))),
+            *(shown(own) for own in row.accuracies.reshape(len(row.accuracies), -1).T),
+            *(shown(own) for own in row.test_losses[:, END].T),
         )
         for row in found
     ]
@@ -279,12 +281,14 @@ def shown(values: np.ndarray) -> str:
 
 def save_points(found: list[Row], config: Config, path: Path) -> None:
     """Every seed: the curve of its loss, and in the line of its last point what was measured in the end."""
-    ends = ("accuracy", "accuracy_of_node", "test_loss", "test_loss_of_node", "failures", "messages", "bits_of_worker")
+    at_ends = [f"{name}_{time}" for name in ("accuracy", "test_loss") for time in ("half_way", "end")]
+    ends = [name for at_end in at_ends for name in (at_end, f"{at_end}_of_node")]
+    ends += ["failures", "messages", "bits_of_worker"]
     lines = []
     for row in found:
         for seed, curve in enumerate(zip(row.times, row.losses, strict=True)):
             counted = (row.num_failures[seed], row.num_messages[seed], row.sent[seed])
-            own = [*row.accuracies[seed], *row.test_losses[seed], *counted]
+            own = [*row.accuracies[seed].ravel(), *row.test_losses[seed].ravel(), *counted]
             for point, (time, loss) in enumerate(zip(*curve, strict=True)):
                 measured = map(float, own) if point == config.num_points - 1 else [None] * len(own)
                 epochs = (point + 0.5) / config.num_points * config.epochs
@@ -312,7 +316,7 @@ def plot(found: list[Row], config: Config, path: Path) -> None:
 def draw_accuracies(axis: Axes, found: list[Row]) -> None:
     """A line for each kind: x full, one node hollow."""
     for place, (row, color) in enumerate(zip(found, figures.COLORS, strict=False)):
-        for offset, values, face in zip((-0.1, 0.1), row.accuracies.T, (color, "white"), strict=True):
+        for offset, values, face in zip((-0.1, 0.1), row.accuracies[:, END].T, (color, "white"), strict=True):
             band = bands.of_mean(values)
             axis.plot([band.low, band.high], [place + offset] * 2, color=color)
             axis.plot(band.middle, place + offset, color=color, marker="o", markerfacecolor=face)

@@ -7,8 +7,9 @@ distances that are powers of two. All see as many examples, with the same batch 
 step size (`swarm_training`). The swarm also has a multiple of the epochs, with the schedule stretched.
 
 What is compared is the accuracy on held-out images of x, the mean of all workers, and of one worker where it was at the
-last step. Seeds are paired: a seed is one starting point for all ways. A swarm does not wait for slow workers nor for a
-network that all share; what that is worth in seconds is not counted here.
+last step, when step sizes have fallen to 0, and half-way. Seeds are paired: a seed is one starting point for all ways.
+A swarm does not wait for slow workers nor for a network that all share; what that is worth in seconds is not counted
+here.
 
 Answer: not measured yet.
 """
@@ -29,7 +30,7 @@ from elastic_jax.console import page
 from experiments import bands, error_runtime_trade_off, figures, record, swarm_training, tables
 from experiments.answer import Answer, Claim
 from experiments.bands import Band
-from experiments.swarm_training import PLACES, Network, Program
+from experiments.swarm_training import PLACES, TIMES, Network, Program
 
 QUESTION = (__doc__ or "").splitlines()[0]
 
@@ -39,6 +40,7 @@ ALLOWED = 1.0
 LEARNT = 30.0
 """Per cent: three times what guessing one of ten classes gets right."""
 AT_MEAN, AT_NODE = range(len(PLACES))
+HALF_WAY, END = range(len(TIMES))
 
 
 class Way(NamedTuple):
@@ -124,7 +126,7 @@ class Row(NamedTuple):
     losses: np.ndarray
     """[S, m]: training losses of the workers, means over blocks of steps."""
     accuracies: np.ndarray
-    """[S, 2]: per cent of the held-out images, at `PLACES`."""
+    """[S, 2, 2]: per cent of the held-out images, at `TIMES` and `PLACES`."""
     copies: np.ndarray
     """[S]: of all parameters, sent by a worker in the mean, in a step of its own."""
 
@@ -138,14 +140,12 @@ def main(config: Config, *, size: str, run_dir: Path) -> Answer:
         problem = swarm_training.build_problem(config.network, num_workers=num_workers, seed=config.seed)
         for setting in settings(config, num_workers):
             found.append(measure(config, problem, setting, run_dir))
-            mean, node = found[-1].accuracies.mean(axis=0)
+            mean, node = found[-1].accuracies.mean(axis=0)[END]
             title = f"{setting.way}, n = {num_workers}, epochs × {setting.multiplier:g}"
             console.print(f"[bold]{title}[/bold]: {mean:.2f} %, one node {node:.2f} %")
 
     headings, lines = rows(found, config)
-    caption = (
-        "held-out images, per cent; copies of all parameters that a worker sends in a step; 95 % bands"
-    )
+    caption = "held-out images, per cent; copies of all parameters a worker sends in a step; 95 % bands"
     console.print(tables.as_table(headings, lines, title=f"{config.num_seeds} seeds", caption=caption))
     (run_dir / "table.md").write_text(tables.as_markdown(headings, lines), encoding="utf-8")
     save_points(found, config, run_dir / "points.csv")
@@ -165,14 +165,14 @@ def settings(config: Config, num_workers: int) -> list[Setting]:
 def build(config: Config, problem: base.Problem, setting: Setting) -> Program:
     """The algorithm of a setting, with as many steps as make its epochs."""
     way = WAYS[setting.way]
-    num_rounds = swarm_training.num_rounds(
+    return swarm_training.build(
         config.network,
+        problem,
+        way.variant,
+        way.others(config.local_steps),
         epochs=config.epochs * setting.multiplier,
-        num_workers=setting.num_workers,
-        multiple_of=config.local_steps,
+        local_steps=config.local_steps,
     )
-    others = way.others(config.local_steps)
-    return swarm_training.build(config.network, problem, way.variant, others, num_rounds=num_rounds)
 
 
 def measure(config: Config, problem: base.Problem, setting: Setting, run_dir: Path) -> Row:
@@ -196,9 +196,9 @@ def train(config: Config, problem: base.Problem, program: Program, *, number: in
 
 
 def accuracies(found: list[Row], num_workers: int) -> dict[tuple[str, float], np.ndarray]:
-    """{(way, multiplier): [S, 2]}."""
+    """{(way, multiplier): [S, 2]}, in the end."""
     own = [row for row in found if row.setting.num_workers == num_workers]
-    return {(row.setting.way, row.setting.multiplier): row.accuracies for row in own}
+    return {(row.setting.way, row.setting.multiplier): row.accuracies[:, END] for row in own}
 
 
 def claims(found: list[Row], config: Config) -> tuple[Claim, ...]:
@@ -224,7 +224,8 @@ def claims(found: list[Row], config: Config) -> tuple[Claim, ...]:
         title = f"n = {n}: multiple of the epochs at which x of the swarm has the accuracy of large batch"
         judged.append(Claim.of_band(title, f"<= {more:g} at the upper end", band, holds=band.high <= more))
         band = bands.of_mean(swarm[:, AT_NODE] - swarm[:, AT_MEAN], level)
-        judged.append(not_worse(f"n = {n}, swarm: accuracy of one node less that of x", band))
+        judged.append(not_worse(f"n = {n}, swarm, in the end: accuracy of one node less that of x", band))
+        judged.append(half_way_claim(n, found, level))
     return tuple(judged)
 
 
@@ -239,6 +240,14 @@ def others_claim(num_workers: int, own: Mapping[tuple[str, float], np.ndarray], 
     ends = [float(end[least]) for end in band]
     expected = f">= {-ALLOWED:g} at the lower end, simultaneously"
     return Claim.of_band(title, expected, ends, holds=np.all(band.low >= -ALLOWED))
+
+
+def half_way_claim(num_workers: int, found: list[Row], level: float) -> Claim:
+    """Where step sizes are large, a node of the swarm is behind x."""
+    row = next(row for row in found if row.setting == Setting(SWARM, num_workers))
+    band = bands.of_mean(row.accuracies[:, HALF_WAY, AT_NODE] - row.accuracies[:, HALF_WAY, AT_MEAN], level)
+    title = f"n = {num_workers}, swarm, half-way: accuracy of one node less that of x"
+    return Claim.of_band(title, "< 0 at the upper end, simultaneously", band, holds=band.high < 0)
 
 
 def not_worse(title: str, band: Band) -> Claim:
@@ -268,7 +277,8 @@ def reaching(gains: np.ndarray, *, multipliers: tuple[float, ...]) -> float:
 
 def rows(found: list[Row], config: Config) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and lines of the table."""
-    headings = ("", "n", "epochs", "step size", "copies", "training loss", "accuracy of x", "of one node")
+    accuracies_at = [f"{place}, {time}" for time in TIMES for place in PLACES]
+    headings = ("", "n", "epochs", "step size", "copies", "training loss", *accuracies_at)
     lines = [
         (
             row.setting.way,
@@ -277,7 +287,7 @@ def rows(found: list[Row], config: Config) -> tuple[tuple[str, ...], list[tuple[
             f"{swarm_training.highest_step_size(config.network, row.setting.num_workers):.3g}",
             f"{row.copies.mean():.3g}",
             tables.with_band(bands.of_mean(row.losses[:, -1])),
-            *(tables.with_band(bands.of_mean(row.accuracies[:, place])) for place in (AT_MEAN, AT_NODE)),
+            *(tables.with_band(bands.of_mean(own)) for own in row.accuracies.reshape(len(row.accuracies), -1).T),
         )
         for row in found
     ]
@@ -286,34 +296,41 @@ def rows(found: list[Row], config: Config) -> tuple[tuple[str, ...], list[tuple[
 
 def save_points(found: list[Row], config: Config, path: Path) -> None:
     """Every seed: the curve of its loss, and in the line of its last point what was measured in the end."""
-    headings = ("way", "n", "multiplier", "seed", "epochs", "loss", "copies", "accuracy", "accuracy_of_node")
+    at_ends = ("half_way", "half_way_of_node", "accuracy", "accuracy_of_node")
+    headings = ("way", "n", "multiplier", "seed", "epochs", "loss", "copies", *at_ends)
     lines = []
     for row in found:
         places = (np.arange(config.num_points) + 0.5) / config.num_points * config.epochs * row.setting.multiplier
         for seed, losses in enumerate(row.losses):
             for point, (place, loss) in enumerate(zip(places, losses, strict=True)):
-                ends = [float(row.copies[seed]), *map(float, row.accuracies[seed])]
+                ends = [float(row.copies[seed]), *map(float, row.accuracies[seed].ravel())]
                 measured = ends if point == config.num_points - 1 else [None] * len(ends)
                 lines.append((*row.setting, seed, float(place), float(loss), *measured))
     tables.save_csv(path, headings, lines)
 
 
 def plot(found: list[Row], config: Config, path: Path) -> None:
-    """Accuracy of x, and of one node less x, against n; accuracy of the swarm against its epochs."""
+    """Accuracy of x, and of one node less x, against n; accuracy of the swarm against its epochs.
+
+    One node less x is dashed half-way.
+    """
     with figures.paper():
         figure, axes = figures.panels(1, 3, height=2.5)
         for way, color, marker in zip(config.ways, figures.COLORS, figures.MARKERS, strict=False):
             own = [row for row in found if row.setting.way == way and row.setting.multiplier == 1]
             reached = np.stack([row.accuracies for row in own], axis=1)
-            gap = bands.of_mean(reached[..., AT_NODE] - reached[..., AT_MEAN])
+            gaps = bands.of_mean(reached[..., AT_NODE] - reached[..., AT_MEAN])
             numbers = np.array([row.setting.num_workers for row in own])
-            band = bands.of_mean(reached[..., AT_MEAN])
+            band = bands.of_mean(reached[..., END, AT_MEAN])
             figures.draw(axes[0, 0], numbers, band, color=color, marker=marker, label=way)
-            figures.draw(axes[0, 2], numbers, gap, color=color, marker=marker)
-        for axis, title in ((axes[0, 0], "accuracy of x (%)"), (axes[0, 2], "one node less x (points)")):
+            for time, style in ((HALF_WAY, "--"), (END, "-")):
+                gap = Band(*(end[:, time] for end in gaps))
+                figures.draw(axes[0, 2], numbers, gap, color=color, marker=marker, linestyle=style)
+        for axis, title in ((axes[0, 0], "accuracy of x (%), equal epochs"), (axes[0, 2], "one node less x (points)")):
             axis.set_xscale("log")
             figures.plain_ticks(axis, config.num_workers)
-            axis.set(xlabel="workers n", title=f"{title}, equal epochs")
+            axis.set(xlabel="workers n", title=title)
+        axes[0, 2].plot([], [], color=figures.GREY, linestyle="--", label="one node, half-way")
         draw_multipliers(axes[0, 1], found, config)
         figures.legend(figure, axes, columns=5)
         figures.save(figure, path)

@@ -29,8 +29,10 @@ from elastic_jax import algorithms, base, data, metrics, run, stacked
 from elastic_jax.problems import cnn, resnet
 from experiments import elastic_scheduler
 
-MEAN, NODE = PLACES = ("x", "one node")
+PLACES = ("x", "one node")
 """Where accuracies are measured, in this order."""
+TIMES = ("half-way", "in the end")
+"""When they are. Half-way, where step sizes are large, is in the middle of the steps between two averagings."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Program(NamedTuple):
     """T: steps of a worker, in the mean."""
     num_steps: int
     """Of the algorithm."""
+    half_way: int
+    """Its step that is half-way."""
     measured: Mapping[str, metrics.Metric]
 
 
@@ -90,10 +94,10 @@ def build_problem(network: Network, *, num_workers: int, seed: int) -> base.Prob
     return resnet.build(**given, depth=network.depth)
 
 
-def num_rounds(network: Network, *, epochs: float, num_workers: int, multiple_of: int) -> int:
-    """T: steps of a worker in which all of them see about `epochs` times all examples."""
-    exact = epochs * network.num_examples / (num_workers * network.batch_size)
-    return multiple_of * max(1, round(exact / multiple_of))
+def num_turns(network: Network, *, epochs: float, num_workers: int, local_steps: int) -> int:
+    """Turns of `local_steps` steps of a worker, in which all workers see about `epochs` times all examples."""
+    examples = num_workers * network.batch_size * local_steps
+    return max(1, round(epochs * network.num_examples / examples))
 
 
 def highest_step_size(network: Network, num_workers: int) -> float:
@@ -103,9 +107,17 @@ def highest_step_size(network: Network, num_workers: int) -> float:
 
 
 def build(
-    network: Network, problem: base.Problem, variant: str, arguments: Mapping[str, Any], *, num_rounds: int
+    network: Network,
+    problem: base.Problem,
+    variant: str,
+    arguments: Mapping[str, Any],
+    *,
+    epochs: float,
+    local_steps: int,
 ) -> Program:
-    """A variant with n workers that take `num_rounds` steps each, in the mean."""
+    """A variant whose workers take as many steps as make `epochs`, whole turns of `local_steps`."""
+    turns = num_turns(network, epochs=epochs, num_workers=problem.num_workers, local_steps=local_steps)
+    num_rounds = turns * local_steps
     schedule = partial(
         step_size,
         highest=highest_step_size(network, problem.num_workers),
@@ -120,12 +132,13 @@ def build(
     )
     num_active = base.num_active(algorithm, problem.init(jax.random.key(0)), problem.data)
     num_steps = num_rounds * problem.num_workers // num_active
+    half_way = (turns // 2 * local_steps + local_steps // 2) * problem.num_workers // num_active
     measured = {
         "losses": metrics.loss(1),
         "bits": metrics.total_bits(1),
-        "node": metrics.metric(first_view, num_steps),
+        "places": metrics.metric(places, max(1, half_way)),
     }
-    return Program(algorithm, num_rounds, num_steps, measured)
+    return Program(algorithm, num_rounds, num_steps, half_way, measured)
 
 
 def step_size(count: Array, *, highest: float, num_steps: int, warm_up: float) -> Array:
@@ -135,9 +148,9 @@ def step_size(count: Array, *, highest: float, num_steps: int, warm_up: float) -
     return highest * jnp.minimum((taken + 1) / (warm_up * num_steps), falling)
 
 
-def first_view(moment: metrics.Moment) -> Array:
-    """float[d]: where the first of the active workers is."""
-    return ravel_pytree(stacked.first(moment.info.views))[0]
+def places(moment: metrics.Moment) -> Array:
+    """float[2, d]: x and where the first of the active workers is, `PLACES`."""
+    return jnp.stack([ravel_pytree(place)[0] for place in (moment.params, stacked.first(moment.info.views))])
 
 
 def train(problem: base.Problem, program: Program, *, seed: int, number: int) -> dict[str, np.ndarray]:
@@ -147,7 +160,7 @@ def train(problem: base.Problem, program: Program, *, seed: int, number: int) ->
 
     Returns:
         {losses, bits: [T]: the mean loss of the active workers, and the bits that a worker has sent so far, in the
-        mean; accuracies, test_losses: [2], of `PLACES`; num_failures: []}, NaN for what is not finite.
+        mean; accuracies, test_losses: [2, 2], at `TIMES` and `PLACES`; num_failures: []}, NaN for what is not finite.
     """
     params = problem.init(run.seed_key(jax.random.key(seed), number))
     with warnings.catch_warnings():
@@ -161,13 +174,17 @@ def train(problem: base.Problem, program: Program, *, seed: int, number: int) ->
             metrics=program.measured,
             on_divergence="continue",
         )
-    node = ravel_pytree(params)[1](jnp.asarray(result.history["node"][1][-1]))
-    held_out = [problem.evaluate(place) for place in (result.params, node)]
+    steps, vectors = result.history["places"]
+    half_way = vectors[int(np.flatnonzero(steps == program.half_way)[0])]
+    ends = [ravel_pytree(result.params)[0], vectors[-1, 1]]
+    held_out = [
+        [problem.evaluate(ravel_pytree(params)[1](jnp.asarray(vector))) for vector in some] for some in (half_way, ends)
+    ]
     found = {
         "losses": result.history["losses"][1],
         "bits": result.history["bits"][1] / problem.num_workers,
-        "accuracies": [float(one["test_accuracy"]) for one in held_out],
-        "test_losses": [float(one["test_loss"]) for one in held_out],
+        "accuracies": [[float(place["test_accuracy"]) for place in some] for some in held_out],
+        "test_losses": [[float(place["test_loss"]) for place in some] for some in held_out],
         "num_failures": result.num_failures,
     }
     return {name: finite(np.asarray(values, np.float64)) for name, values in found.items()}
