@@ -78,7 +78,7 @@ class Config:
     num_workers: int = 8
     """Even, so that all meet."""
     local_steps: int = 3
-    epochs: float = 4.0
+    epochs: float = 3.0
     compute: float = 5e-3
     """Seconds of one step of a worker."""
     latency: float = 1e-3
@@ -97,7 +97,6 @@ SIZES: Mapping[str, Config] = {
             dataset="digits", reduce=1, channels=(4,), num_examples=1000, num_test=300, batch_size=4, step_size=0.02
         ),
         num_workers=4,
-        epochs=4.0,
         bandwidth=1e7,
         num_points=10,
         num_seeds=3,

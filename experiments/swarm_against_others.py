@@ -76,7 +76,7 @@ class Config:
     num_workers: tuple[int, ...] = (8, 16, 32)
     """n."""
     local_steps: int = 3
-    epochs: float = 4.0
+    epochs: float = 3.0
     multipliers: tuple[float, ...] = (1.0, 1.5, 2.0)
     """Of the epochs of the swarm; ascending from 1."""
     num_points: int = 25
@@ -90,8 +90,8 @@ SIZES: Mapping[str, Config] = {
         network=Network(
             dataset="digits", reduce=1, channels=(4,), num_examples=1000, num_test=300, batch_size=4, step_size=0.02
         ),
+        ways=(LARGE_BATCH, "AD-PSGD", SWARM),
         num_workers=(4, 8),
-        epochs=4.0,
         multipliers=(1.0, 2.0),
         num_points=5,
         num_seeds=3,

@@ -51,7 +51,7 @@ class Network:
     num_test: int = 10_000
     batch_size: int = 8
     """b, of a worker."""
-    step_size: float = 0.05
+    step_size: float = 0.02
     """α, the highest, for `reference_batch` examples in a round."""
     reference_batch: int = 64
     """B."""
