@@ -104,7 +104,7 @@ def test_wrong_texts_are_named():
         bleu.corpus_bleu(["a"], ["a", "b"])
     with pytest.raises(ValueError, match="1 at least"):
         bleu.corpus_bleu([], [])
-    with pytest.raises(TypeError, match="outputs is a str"):
+    with pytest.raises(TypeError, match="^outputs = 'a' is no list of texts"):
         bleu.corpus_bleu("a", ["a"])
     with pytest.raises(TypeError, match="references is a list"):
         bleu.corpus_bleu(["a"], [3])
