@@ -104,9 +104,9 @@ def test_wrong_texts_are_named():
         bleu.corpus_bleu(["a"], ["a", "b"])
     with pytest.raises(ValueError, match="1 at least"):
         bleu.corpus_bleu([], [])
-    with pytest.raises(TypeError, match="^outputs = 'a' is no list of texts"):
+    with pytest.raises(TypeError, match=r"^outputs = 'a' is no list of texts"):
         bleu.corpus_bleu("a", ["a"])
-    with pytest.raises(TypeError, match="references is a list"):
+    with pytest.raises(TypeError, match=r"^references = \[3\] is no list of texts"):
         bleu.corpus_bleu(["a"], [3])
 
 
