@@ -65,6 +65,15 @@ def outcome(id: str, *, is_quick: bool = False) -> Outcome:
     return Outcome(id, checks, controls, time.perf_counter() - started_at)
 
 
+def forget_programs() -> None:
+    """Let go of compiled programs; what was measured with them stays.
+
+    Each keeps pages of memory of its own, of which Linux lets a process have 65,530 (`vm.max_map_count`): with all
+    statements in one process the compiler would die of it.
+    """
+    jax.clear_caches()
+
+
 def outcomes(ids: Sequence[str], *, is_quick: bool = False, num_processes: int = 1) -> Iterator[Outcome]:
     """Statements in the order of `ids`, each as soon as it and those before it are done.
 
@@ -75,7 +84,7 @@ def outcomes(ids: Sequence[str], *, is_quick: bool = False, num_processes: int =
             are about the same runs.
     """
     num_processes = min(arguments.integer("num_processes", num_processes, low=1), len(ids))
-    one = functools.partial(outcome, is_quick=is_quick)
+    one = functools.partial(_one_of_many, is_quick=is_quick)
     if num_processes <= 1:
         yield from map(one, ids)
         return
@@ -88,6 +97,12 @@ def outcomes(ids: Sequence[str], *, is_quick: bool = False, num_processes: int =
     finally:
         for process in started:
             process.shutdown(wait=False, cancel_futures=True)
+
+
+def _one_of_many(id: str, *, is_quick: bool) -> Outcome:
+    found = outcome(id, is_quick=is_quick)
+    forget_programs()
+    return found
 
 
 def _shared(one: Callable[[str], Outcome], ids: Sequence[str], processes: Sequence[Executor]) -> Iterator[Outcome]:

@@ -16,6 +16,14 @@ from proofs_check.page.words import status
 STATEMENTS = proofs_check.statements()
 
 
+@pytest.fixture(autouse=True)
+def few_programs(request):
+    """No compiled program outlives a test of the proofs."""
+    yield
+    if request.node.get_closest_marker("proofs"):
+        report.forget_programs()
+
+
 @pytest.fixture(scope="module")
 def checks():
     """The records of each statement, made once."""
