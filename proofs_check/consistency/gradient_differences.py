@@ -88,7 +88,7 @@ def _with_opposite_noises(run: Trajectory) -> Trajectory:
 
 def _judge(case: Case) -> list[Check]:
     assumed = [
-        hypotheses.is_declared("two workers", case.is_parallel, f"k = {case.trajectory.num_active}"),
+        hypotheses.is_declared("two workers", case.trajectory.num_active > 1, f"k = {case.trajectory.num_active}"),
         hypotheses.is_unbiased(case.trajectory),
         _is_uncorrelated(case.trajectory),
         hypotheses.is_homogeneous(case.constants),

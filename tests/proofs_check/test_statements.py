@@ -146,10 +146,14 @@ def test_workers_that_differ_skip_the_whole_theorem(id):
 
 
 def other_steps(setting):
-    """Hypotheses on the form of steps, which fail where x has more than the workers: an anchor, an outer optimiser."""
+    """Hypotheses on the form of steps, which fail where x has more than the workers: an anchor, an outer optimiser.
+
+    And where only some of the rows that x is the mean of take a step: one, or a pair.
+    """
     variant = algorithms.variants().get(setting.split(" ")[0])
-    has_more = variant is not None and {"anchor_params", "outer_params"} & set(variant.State._fields)
-    return ("single steps", "parallel steps, ", "x moves by -α Σ w G") if has_more else ()
+    others = {"anchor_params", "outer_params", "read_params", "next_workers"}
+    is_other = variant is not None and others & set(variant.State._fields)
+    return ("single steps", "parallel steps, ", "x moves by -α Σ w G") if is_other else ()
 
 
 @pytest.mark.proofs
@@ -190,7 +194,7 @@ def test_replicated_workers_leave_the_objective_alone(name, key):
 def test_a_final_form_is_tried_only_as_the_theorem_prescribes(id, checks):
     """Where it holds, α = 2 l / (c T) with T / l as large as the theorem asks; elsewhere it is skipped for that.
 
-    Or because steps are others than the theorem's: an anchor takes a share of them, or an outer optimiser moves x too.
+    Or because steps are others than the theorem's, see `other_steps`.
     """
     final = [check for check in checks(id) if "final" in check.name]
     held = [check for check in final if check.verdict == "holds"]
