@@ -11,7 +11,12 @@ where it was at the last step, when step sizes have fallen to 0, and half-way. M
 the workers do not notice, are counted. Seconds are simulated: a step takes `compute`, and a meeting `latency` and the
 bits that a worker sends over `bandwidth`, both directions at once. All workers are equally fast, so that nobody waits.
 
-Answer: not measured yet.
+Answer (small: 8 workers, 3 epochs, 5 seeds; 95 % bands). 8 bits cost nothing: x is 0.08 [-0.21, 0.37] points behind
+exact messages, and is where they are half-way in 0.75 [0.72, 0.79] of the seconds. 4 bits cost 0.67 points, and the
+band, [0.00, 1.34], does not exclude one point. With either 2 of 31,240 messages were decoded wrongly, which did no
+visible harm: the running distance had been too short. Rotation makes 4 bits worse, 14.3 points behind: the
+distance must then cover the norm of all differences, and cells are wider than the largest difference asks for. QSGD,
+which rounds in units of the length of the parameters, loses 10.4 points with 8 bits and all with 4.
 """
 
 from __future__ import annotations
