@@ -137,7 +137,7 @@ class Info(NamedTuple):
     bits_sent: Array
     """float32[k], bits. What each active worker sent in this step (exact below 2^24, then to 6e-8)."""
     elapsed: Array
-    """float32[], simulated seconds that the step took; 0 without a clock."""
+    """float32[], simulated seconds that the step took; 0 without a clock. Parallel time where pairs meet, see there."""
     losses: Array
     """float[k]. Loss of each worker at its view, on its sample."""
     shift: PyTree

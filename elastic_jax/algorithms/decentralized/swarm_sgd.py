@@ -1,4 +1,4 @@
-"""SwarmSGD: pairs of workers take local steps and average, and nobody waits for anybody else.
+"""SwarmSGD: pairs of workers take local steps and average, and nobody waits for more than a partner.
 
     {i, j}    a random edge, or all pairs of a random matching of the graph
     each of i, j takes h steps, one in each step of the method:
@@ -14,7 +14,7 @@
 
 h is H, or geometric with mean H, for each worker its own; who has fewer begins later. Q is the identity, or a
 quantiser, which decodes near the receiver's own x^i or s^i (see `exchanges`). In the non-blocking form parameters are
-exchanged as they were before the steps of this turn: who commits ends its batch, the other one's goes on, and none is
+exchanged as they were when they were last committed: who commits ends its batch, the other one's goes on, and none is
 counted twice. In the lagged form what is read lacks the last batch too, for good.
 
 View: the local parameters. Staleness is how long ago the worker last met another.
