@@ -17,6 +17,16 @@ from elastic_jax import base, delays, reads, stacked
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree
 
 
+def with_bug(algorithm: Algorithm, bug: Callable[..., tuple[Any, Info]]) -> Algorithm:
+    """`bug(key, state, data, step=, bound=)` in the place of the step.
+
+    `step` is the right one, `bound` the arguments of it. They are bound a second time, so that they are declared, and
+    an oracle that takes the place of theirs takes the place of that of `step`.
+    """
+    keywords = algorithm.step.keywords  # type: ignore[attr-defined]
+    return algorithm._replace(step=partial(_with_bug, bug=bug, right=algorithm.step, **keywords))
+
+
 def older_views(algorithm: Algorithm) -> Algorithm:
     """Views are one step older than the algorithm says: a delay of τ + 1 where τ is declared."""
     return algorithm._replace(step=partial(_understate_staleness, step=algorithm.step))
@@ -151,6 +161,13 @@ def _dropping_step(
 def _as_given(*positional: Any, function: Callable[..., Any]) -> Any:
     """`function`, whose keywords do not show: what the variant declares is read off its bound."""
     return function(*positional)
+
+
+def _with_bug(
+    key: Array, state: Any, data: PyTree, *, bug: Callable[..., Any], right: Callable[..., Any], **bound: Any
+) -> tuple[Any, Info]:
+    found: tuple[Any, Info] = bug(key, state, data, step=partial(right, oracle=bound["oracle"]), bound=bound)
+    return found
 
 
 def _understate_staleness(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any]) -> tuple[Any, Info]:

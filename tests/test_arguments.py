@@ -440,7 +440,7 @@ def test_an_optimizer_is_made_from_a_step_size():
 
 
 def test_graphs_that_are_none():
-    """Directed, parallel, empty, in parts: each is named."""
+    """Directed, parallel, empty, in parts, with an edge to itself: each is named."""
     with pytest.raises(ValueError, match="undirected"):
         topologies.from_networkx(networkx.DiGraph([(0, 1)]))
     with pytest.raises(ValueError, match="parallel"):
@@ -449,6 +449,8 @@ def test_graphs_that_are_none():
         topologies.from_networkx(networkx.Graph())
     with pytest.raises(ValueError, match="2 parts"):
         topologies.from_networkx(networkx.Graph([(0, 1), (2, 3)]))
+    with pytest.raises(ValueError, match=r"^graph = .* has an edge from 1 to itself, one of 1; it must have none"):
+        topologies.from_networkx(networkx.Graph([(0, 1), (1, 1)]))
 
 
 @pytest.mark.parametrize(

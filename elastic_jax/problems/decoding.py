@@ -64,7 +64,7 @@ def greedy(params: Params, sources: Any, *, module: Transformer, max_length: int
     found = np.zeros((len(rows), max_length), np.int32)
     for begin in range(0, len(rows), batch_size):
         own = order[begin : begin + batch_size]
-        # the last group is filled up with its last sentence: one program serves all
+        # the last group is filled up with its own sentences: one program serves all
         filled = jnp.asarray(rows[np.resize(own, batch_size)], jnp.int32)
         found[own] = np.asarray(_write(params, filled, module=module, max_length=max_length))[: len(own)]
     return found

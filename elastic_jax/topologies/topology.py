@@ -32,8 +32,8 @@ def from_networkx(graph: Any, *, weights: str = "metropolis") -> Topology:
     """The topology of an undirected networkx graph.
 
     Args:
-        graph: connected, undirected, no parallel edges; its nodes, in their order, are workers 0, 1, ... Edge
-            attributes are not read, and an edge from a node to itself changes nothing.
+        graph: connected, undirected, no parallel edges, none from a node to itself; its nodes, in their order, are
+            workers 0, 1, ... Edge attributes are not read.
         weights: see `from_adjacency`.
     """
     arguments.instance("graph", graph, networkx.Graph, "e.g. networkx.path_graph(4)")
@@ -42,8 +42,13 @@ def from_networkx(graph: Any, *, weights: str = "metropolis") -> Topology:
         raise ValueError(f"graph = {graph} is a {kind}; it must be undirected without parallel edges")
     if not len(graph):
         raise ValueError(f"graph = {graph} has no nodes; it must have one for each worker")
+    looped = list(networkx.nodes_with_selfloops(graph))
+    if looped:
+        raise ValueError(
+            f"graph = {graph} has an edge from {looped[0]!r} to itself, one of {len(looped)}; it must have none: see "
+            "graph.remove_edges_from(list(networkx.selfloop_edges(graph)))"
+        )
     adjacency = networkx.to_numpy_array(graph, weight=None, dtype=float) > 0
-    np.fill_diagonal(adjacency, False)
     return from_adjacency(adjacency, weights=weights, name=graph.name or f"from_networkx({len(graph)})")
 
 

@@ -15,63 +15,52 @@ from jax import Array, lax
 
 from elastic_jax import stacked
 from elastic_jax.base import Algorithm, Info, PyTree
+from proofs_check.planted import with_bug
 
 
 def late_mixing(algorithm: Algorithm) -> Algorithm:
     """Mixes where t is a multiple of H, one step late, instead of where t + 1 is."""
-    return _with(algorithm, _one_late)
+    return with_bug(algorithm, _one_late)
 
 
 def starting_late(algorithm: Algorithm) -> Algorithm:
     """The same, but not at t = 0: there is never more mixing than is declared."""
-    return _with(algorithm, _one_late_after_the_start)
+    return with_bug(algorithm, _one_late_after_the_start)
 
 
 def mixing_every_step(algorithm: Algorithm) -> Algorithm:
     """Mixes in every step, whatever the period."""
-    return _with(algorithm, _every_step)
+    return with_bug(algorithm, _every_step)
 
 
 def summing(algorithm: Algorithm) -> Algorithm:
     """Where rows are averaged, they become their sum."""
-    return _with(algorithm, _sum)
+    return with_bug(algorithm, _sum)
 
 
 def from_the_first(algorithm: Algorithm) -> Algorithm:
     """Each row takes half of row 0 where a mixing is due: rows sum to 1, and columns do not."""
-    return _with(algorithm, partial(_other_mixing, mix=_half_of_the_first))
+    return with_bug(algorithm, partial(_other_mixing, mix=_half_of_the_first))
 
 
 def never_mixing(algorithm: Algorithm) -> Algorithm:
     """What is due is left out."""
-    return _with(algorithm, partial(_other_mixing, mix=_as_it_is))
+    return with_bug(algorithm, partial(_other_mixing, mix=_as_it_is))
 
 
 def moved_anchor(algorithm: Algorithm) -> Algorithm:
     """The anchor is drawn to workers that have been drawn to it before."""
-    return _with(algorithm, _to_moved_workers)
+    return with_bug(algorithm, _to_moved_workers)
 
 
 def prompt_average(algorithm: Algorithm) -> Algorithm:
     """What a round leaves to average is what the workers have now, one step ago, and not where the round began."""
-    return _with(algorithm, _prompt)
+    return with_bug(algorithm, _prompt)
 
 
 def without_momentum(algorithm: Algorithm) -> Algorithm:
     """The anchor has no momentum, whatever is declared."""
-    return _with(algorithm, _no_momentum)
-
-
-def _with(algorithm: Algorithm, bug: Callable[..., Any]) -> Algorithm:
-    """The arguments are bound a second time, so that they are declared."""
-    keywords = algorithm.step.keywords  # type: ignore[attr-defined]
-    return algorithm._replace(step=partial(_step, bug=bug, right=algorithm.step, **keywords))
-
-
-def _step(
-    key: Array, state: Any, data: PyTree, *, bug: Callable[..., Any], right: Callable[..., Any], **bound: Any
-) -> tuple[Any, Info]:
-    return bug(key, state, data, step=partial(right, oracle=bound["oracle"]), bound=bound)
+    return with_bug(algorithm, _no_momentum)
 
 
 def _one_late(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], bound: Any) -> tuple[Any, Info]:

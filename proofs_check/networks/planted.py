@@ -17,53 +17,42 @@ from jax import Array
 from elastic_jax import stacked
 from elastic_jax.base import Algorithm, Info, PyTree
 from elastic_jax.compressors import Compressor
+from proofs_check.planted import with_bug
 
 
 def weights_stay(algorithm: Algorithm) -> Algorithm:
     """Numerators are pushed, weights are not."""
-    return _with(algorithm, _weights_stay)
+    return with_bug(algorithm, _weights_stay)
 
 
 def weights_told(algorithm: Algorithm) -> Algorithm:
     """Gradients are taken at numerators, not at numerators over weights."""
-    return _with(algorithm, _undivided)
+    return with_bug(algorithm, _undivided)
 
 
 def lossy_pushes(algorithm: Algorithm) -> Algorithm:
     """A tenth of everything that is sent never arrives; what is kept is kept."""
-    return _with(algorithm, _lossy)
+    return with_bug(algorithm, _lossy)
 
 
 def forgetful(algorithm: Algorithm) -> Algorithm:
     """A tenth of what a worker keeps is lost, of numerators and weights alike."""
-    return _with(algorithm, _forgetful)
+    return with_bug(algorithm, _forgetful)
 
 
 def transposed_shares(algorithm: Algorithm) -> Algorithm:
     """Receivers weigh what they hear, as a mean: rows of P sum to 1, columns do not."""
-    return _with(algorithm, _transposed)
+    return with_bug(algorithm, _transposed)
 
 
 def differing_copies(algorithm: Algorithm) -> Algorithm:
     """Receivers decode half of each message, while senders add all of it to what they think is known of them."""
-    return _with(algorithm, _differing)
+    return with_bug(algorithm, _differing)
 
 
 def nothing_arrives(compressor: Compressor) -> Compressor:
     """What is declared stays; what is decoded is 0."""
     return compressor._replace(decode=partial(_decode_nothing, decode=compressor.decode))
-
-
-def _with(algorithm: Algorithm, bug: Callable[..., Any]) -> Algorithm:
-    """The arguments are bound a second time, so that they are declared."""
-    keywords = algorithm.step.keywords  # type: ignore[attr-defined]
-    return algorithm._replace(step=partial(_step, bug=bug, right=algorithm.step, **keywords))
-
-
-def _step(
-    key: Array, state: Any, data: PyTree, *, bug: Callable[..., Any], right: Callable[..., Any], **bound: Any
-) -> tuple[Any, Info]:
-    return bug(key, state, data, step=partial(right, oracle=bound["oracle"]), bound=bound)
 
 
 def _weights_stay(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], bound: Any) -> tuple[Any, Info]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from elastic_jax.base import Algorithm, Info, PyTree
+from proofs_check.planted import with_bug
 
 Plant: TypeAlias = Callable[[Algorithm], Algorithm]
 
@@ -25,50 +26,37 @@ def one_sided(algorithm: Algorithm, *, share: float = 0.5, is_ordered: bool = Fa
         share: of the way.
         is_ordered: the reader is the one with the smaller number.
     """
-    return _with(algorithm, partial(_one_sided, share=share, is_ordered=is_ordered))
+    return with_bug(algorithm, partial(_one_sided, share=share, is_ordered=is_ordered))
 
 
 def counted_twice(algorithm: Algorithm) -> Algorithm:
     """The last step of a turn is added once more at the meeting."""
-    return _with(algorithm, _counted_twice)
+    return with_bug(algorithm, _counted_twice)
 
 
 def half_way(algorithm: Algorithm) -> Algorithm:
     """Those who meet go half of the way to their mean."""
-    return _with(algorithm, _half_way)
+    return with_bug(algorithm, _half_way)
 
 
 def never_meeting(algorithm: Algorithm) -> Algorithm:
     """Those who meet keep what they have reached."""
-    return _with(algorithm, _never_meeting)
+    return with_bug(algorithm, _never_meeting)
 
 
 def more_steps(algorithm: Algorithm, *, factor: int) -> Algorithm:
     """Workers take `factor` times as many steps on average as is declared."""
-    return _with(algorithm, partial(_more_steps, local_steps=factor * algorithm.step.keywords["local_steps"]))  # type: ignore[attr-defined]
+    return with_bug(algorithm, partial(_more_steps, local_steps=factor * algorithm.step.keywords["local_steps"]))  # type: ignore[attr-defined]
 
 
 def uphill(algorithm: Algorithm) -> Algorithm:
     """Gradients enter with the wrong sign."""
-    return _with(algorithm, _uphill)
+    return with_bug(algorithm, _uphill)
 
 
 def nothing_lags(algorithm: Algorithm) -> Algorithm:
     """There is no last batch."""
-    return _with(algorithm, _nothing_lags)
-
-
-def _with(algorithm: Algorithm, bug: Callable[..., Any]) -> Algorithm:
-    """The arguments are bound a second time, so that they are declared."""
-    keywords = algorithm.step.keywords  # type: ignore[attr-defined]
-    return algorithm._replace(step=partial(_step, bug=bug, right=algorithm.step, **keywords))
-
-
-def _step(
-    key: Array, state: Any, data: PyTree, *, bug: Callable[..., Any], right: Callable[..., Any], **bound: Any
-) -> tuple[Any, Info]:
-    del bound
-    return bug(key, state, data, step=right)
+    return with_bug(algorithm, _nothing_lags)
 
 
 def _at_meetings(old: Any, new: Any, rows: Array) -> Any:
@@ -84,8 +72,9 @@ def _reached(old: Any, info: Info) -> Array:
 
 
 def _one_sided(
-    key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], share: float, is_ordered: bool
+    key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], bound: Any, share: float, is_ordered: bool
 ) -> tuple[Any, Info]:
+    del bound
     new_state, info = step(key, state, data)
     reached, workers = _reached(state, info), state.next_workers
     is_reader = (workers < workers[::-1]) if is_ordered else jnp.array([True, False])
@@ -93,29 +82,34 @@ def _one_sided(
     return _at_meetings(state, new_state, rows), info
 
 
-def _counted_twice(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any]) -> tuple[Any, Info]:
+def _counted_twice(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], bound: Any) -> tuple[Any, Info]:
+    del bound
     new_state, info = step(key, state, data)
     return _at_meetings(state, new_state, new_state.local_params[state.next_workers] + info.updates), info
 
 
-def _half_way(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any]) -> tuple[Any, Info]:
+def _half_way(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], bound: Any) -> tuple[Any, Info]:
+    del bound
     new_state, info = step(key, state, data)
     reached = _reached(state, info)
     return _at_meetings(state, new_state, (reached + new_state.local_params[state.next_workers]) / 2), info
 
 
-def _never_meeting(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any]) -> tuple[Any, Info]:
+def _never_meeting(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], bound: Any) -> tuple[Any, Info]:
+    del bound
     new_state, info = step(key, state, data)
     return _at_meetings(state, new_state, _reached(state, info)), info
 
 
 def _more_steps(
-    key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], local_steps: int
+    key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], bound: Any, local_steps: int
 ) -> tuple[Any, Info]:
+    del bound
     return step(key, state, data, local_steps=local_steps)
 
 
-def _uphill(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any]) -> tuple[Any, Info]:
+def _uphill(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], bound: Any) -> tuple[Any, Info]:
+    del bound
     right = step.keywords["oracle"]  # type: ignore[attr-defined]
 
     def wrong(keys: Array, views: PyTree, data: PyTree, workers: Array) -> tuple[Array, PyTree]:
@@ -125,7 +119,8 @@ def _uphill(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any]) -
     return step(key, state, data, oracle=wrong)
 
 
-def _nothing_lags(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any]) -> tuple[Any, Info]:
+def _nothing_lags(key: Array, state: Any, data: PyTree, *, step: Callable[..., Any], bound: Any) -> tuple[Any, Info]:
+    del bound
     new_state, info = step(key, state._replace(last_batches=jnp.zeros_like(state.last_batches)), data)
     is_due = jnp.max(state.remaining_steps) == 1
     return new_state._replace(last_batches=jnp.where(is_due, new_state.last_batches, state.last_batches)), info
