@@ -197,6 +197,20 @@ def update_optimizers(
     return jax.vmap(optimizer.update)(grads, opt_states, params)
 
 
+def update_one_optimizer(
+    optimizer: optax.GradientTransformation, grads: PyTree, weights: Array, opt_state: PyTree, params: PyTree
+) -> tuple[PyTree, PyTree, PyTree, PyTree]:
+    """One optimiser that acts on a weighted sum of gradients: [k, ...], float[k], and its state and parameters [...].
+
+    Returns:
+        update [...], what it makes of Σ w g; its new state; updates [k, ...], what it would make of each g^i alone; and
+        shift [...], update - Σ w updates: 0 for SGD where weights sum to 1, with or without momentum.
+    """
+    update, new_state = optimizer.update(weighted_sum(weights, grads), opt_state, params)
+    updates = jax.vmap(lambda grad: optimizer.update(grad, opt_state, params)[0])(grads)
+    return update, new_state, updates, subtract(update, weighted_sum(weights, updates))
+
+
 def map_rows(function: Callable[..., PyTree], *rows: PyTree, in_turn: bool) -> PyTree:
     """`function` on every row: one after the other, or all at once by `vmap`."""
     if in_turn:

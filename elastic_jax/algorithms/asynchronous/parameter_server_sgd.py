@@ -29,14 +29,14 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from elastic_jax import arguments, base, clocks, stacked
+from elastic_jax import arguments, base, clocks, schedules, stacked
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StepSize
 
 SGD_LIMIT: Mapping[str, Any] = {"num_workers": 1}
 
 
 class State(NamedTuple):
-    """State of parameter-server SGD. Bytes: 4 + P + O + n * (P + 8)."""
+    """State of parameter-server SGD. Bytes: 4 + P + O + n * (P + 12)."""
 
     num_steps: Array
     """int32[]. Steps taken: gradients applied."""
@@ -48,8 +48,8 @@ class State(NamedTuple):
     """[n, ...], parameter units. s_t^i: what each worker read when it last came."""
     read_steps: Stacked[Array]
     """int32[n], steps. When each worker read."""
-    remaining_times: Stacked[Array]
-    """float32[n], simulated seconds. r_t^i: how long each worker still needs."""
+    jobs: Stacked[schedules.Jobs]
+    """What every worker is at; r_t^i is in `remaining_times`."""
 
 
 def init(
@@ -63,7 +63,7 @@ def init(
         opt_state=optimizer.init(params),
         snapshots=stacked.broadcast(params, num_workers),
         read_steps=jnp.zeros(num_workers, jnp.int32),
-        remaining_times=clock.draw(key, jnp.arange(num_workers, dtype=jnp.int32)),
+        jobs=schedules.start(key, clock, num_workers),
     )
 
 
@@ -80,9 +80,9 @@ def step(
     key_schedule, key_samples, _ = base.split_key(key)
 
     # read: i = argmin r, v = s^i
-    workers = jnp.argmin(state.remaining_times).astype(jnp.int32)[None]
+    worker, elapsed = schedules.next_done(state.jobs)
+    workers = worker[None]
     views = stacked.take_rows(state.snapshots, workers)
-    elapsed = jnp.min(state.remaining_times)
 
     # compute: g = g_i(v, ξ), u = -α g
     losses, grads = oracle(stacked.worker_keys(key_samples, workers), views, data, workers)
@@ -96,7 +96,7 @@ def step(
         opt_state=opt_state,
         snapshots=stacked.put_row(state.snapshots, workers[0], new_params),
         read_steps=stacked.put_row(state.read_steps, workers[0], state.num_steps + 1),
-        remaining_times=stacked.put_rows(state.remaining_times - elapsed, workers, clock.draw(key_schedule, workers)),
+        jobs=schedules.begin_one(key_schedule, schedules.wait(state.jobs, elapsed), clock, worker),
     )
     return new_state, base.info(
         workers=workers,
@@ -171,7 +171,7 @@ def build(
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
     size, optimizer = base.make_optimizer(step_size, optimizer)
-    clock = clocks.check(clock)
+    clock = clocks.check(clock, num_workers=num_workers)
     return Algorithm(
         init=partial(init, optimizer=optimizer, clock=clock, num_workers=num_workers),
         step=partial(

@@ -33,7 +33,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from elastic_jax import arguments, base, clocks, stacked, topologies
+from elastic_jax import arguments, base, clocks, schedules, stacked, topologies
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StepSize
 
 SGD_LIMIT = None
@@ -41,7 +41,7 @@ SGD_LIMIT = None
 
 
 class State(NamedTuple):
-    """State of asynchronous gossip SGD. Bytes: 4 + n * (2 * P + O + 8)."""
+    """State of asynchronous gossip SGD. Bytes: 4 + n * (2 * P + O + 12)."""
 
     num_steps: Array
     """int32[]. Steps taken: gradients of all workers."""
@@ -51,8 +51,8 @@ class State(NamedTuple):
     """[n, ...], parameter units. Where each worker takes its gradient: x^i as it was when it began."""
     read_steps: Stacked[Array]
     """int32[n], steps. The steps taken by all when each worker began; 0 at the start."""
-    remaining_times: Stacked[Array]
-    """float32[n], simulated seconds. r_t^i: how long each worker still needs."""
+    jobs: Stacked[schedules.Jobs]
+    """What every worker is at; r_t^i is in `remaining_times`."""
     opt_states: Stacked[PyTree]
     """[n, ...]. The state of each worker's optimiser."""
 
@@ -67,7 +67,7 @@ def init(
         local_params=local_params,
         read_params=jax.tree.map(jnp.copy, local_params),
         read_steps=jnp.zeros(num_workers, jnp.int32),
-        remaining_times=clock.draw(key, jnp.arange(num_workers, dtype=jnp.int32)),
+        jobs=schedules.start(key, clock, num_workers),
         opt_states=stacked.init_optimizers(optimizer, local_params),
     )
 
@@ -87,8 +87,8 @@ def step(
     key_schedule, key_samples, _ = base.split_key(key)
 
     # read: i = argmin r, v = what i began with
-    workers = jnp.argmin(state.remaining_times).astype(jnp.int32)[None]
-    elapsed = jnp.min(state.remaining_times)
+    worker, elapsed = schedules.next_done(state.jobs)
+    workers = worker[None]
     views, read_steps = stacked.take_rows((state.read_params, state.read_steps), workers)
 
     # compute: g = g_i(v, ξ), u = -α g
@@ -109,7 +109,7 @@ def step(
         local_params=local_params,
         read_params=stacked.put_row(state.read_params, workers[0], own),
         read_steps=stacked.put_rows(state.read_steps, workers, state.num_steps[None] + 1),
-        remaining_times=stacked.put_rows(state.remaining_times - elapsed, workers, clock.draw(key_schedule, workers)),
+        jobs=schedules.begin_one(key_schedule, schedules.wait(state.jobs, elapsed), clock, worker),
         opt_states=stacked.put_rows(state.opt_states, workers, own_states),
     )
     return new_state, base.info(
@@ -178,7 +178,7 @@ def build(
     num_workers = arguments.integer("num_workers", num_workers, low=2)
     size, optimizer = base.make_optimizer(step_size, optimizer)
     topology = topologies.check(topology, num_workers=num_workers)
-    clock = clocks.check(clock)
+    clock = clocks.check(clock, num_workers=num_workers)
     return Algorithm(
         init=partial(init, optimizer=optimizer, clock=clock, num_workers=num_workers),
         step=partial(

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from elastic_jax import arguments, base, clocks, stacked
+from elastic_jax import arguments, base, clocks, schedules, stacked
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StepSize
 
 SGD_LIMIT = None
@@ -36,7 +36,7 @@ SGD_LIMIT = None
 
 
 class State(NamedTuple):
-    """State of asynchronous elastic averaging SGD. Bytes: 4 + P + n * (P + O + 12)."""
+    """State of asynchronous elastic averaging SGD. Bytes: 4 + P + n * (P + O + 16)."""
 
     num_steps: Array
     """int32[]. Steps taken: gradients of all workers."""
@@ -48,8 +48,8 @@ class State(NamedTuple):
     """int32[n]. Steps that each worker has taken."""
     meeting_steps: Stacked[Array]
     """int32[n], steps. The steps taken by all when each worker had last met the anchor; 0 at the start."""
-    remaining_times: Stacked[Array]
-    """float32[n], simulated seconds. r_t^i: how long each worker still needs."""
+    jobs: Stacked[schedules.Jobs]
+    """What every worker is at; r_t^i is in `remaining_times`."""
     opt_states: Stacked[PyTree]
     """[n, ...]. The state of each worker's optimiser."""
 
@@ -66,7 +66,7 @@ def init(
         local_params=local_params,
         num_local_steps=jnp.zeros(num_workers, jnp.int32),
         meeting_steps=jnp.zeros(num_workers, jnp.int32),
-        remaining_times=clock.draw(key, jnp.arange(num_workers, dtype=jnp.int32)),
+        jobs=schedules.start(key, clock, num_workers),
         opt_states=stacked.init_optimizers(optimizer, local_params),
     )
 
@@ -87,9 +87,9 @@ def step(
     key_schedule, key_samples, _ = base.split_key(key)
 
     # read: i = argmin r, v = x^i
-    workers = jnp.argmin(state.remaining_times).astype(jnp.int32)[None]
+    worker, elapsed = schedules.next_done(state.jobs)
+    workers = worker[None]
     views = stacked.take_rows(state.local_params, workers)
-    elapsed = jnp.min(state.remaining_times)
 
     # compute: g = g_i(v, ξ), u = -α g
     losses, grads = oracle(stacked.worker_keys(key_samples, workers), views, data, workers)
@@ -111,7 +111,7 @@ def step(
         local_params=stacked.put_row(state.local_params, workers[0], moved),
         num_local_steps=stacked.put_rows(state.num_local_steps, workers, num_own_steps),
         meeting_steps=stacked.put_rows(state.meeting_steps, workers, jnp.where(is_due, state.num_steps + 1, met)),
-        remaining_times=stacked.put_rows(state.remaining_times - elapsed, workers, clock.draw(key_schedule, workers)),
+        jobs=schedules.begin_one(key_schedule, schedules.wait(state.jobs, elapsed), clock, worker),
         opt_states=stacked.put_rows(state.opt_states, workers, own_states),
     )
     return new_state, base.info(
@@ -187,7 +187,7 @@ def build(
     given = 0.9 / num_workers if elasticity is None else elasticity
     elasticity = arguments.real("elasticity", given, above=0.0, below=1.0)
     period = arguments.integer("period", period, low=1)
-    clock = clocks.check(clock)
+    clock = clocks.check(clock, num_workers=num_workers)
     return Algorithm(
         init=partial(init, optimizer=optimizer, clock=clock, num_workers=num_workers),
         step=partial(

@@ -1,0 +1,60 @@
+"""Links: how many simulated seconds a message takes.
+
+    seconds = latency + bits/bandwidth
+
+The same link is for all workers, each of which has one of its own, and for every algorithm: those with a clock take it
+as an argument, and of any run `metrics.total_seconds(..., link=)` says what its messages would have taken.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from jax import Array
+
+from elastic_jax import arguments, stacked
+
+
+class Link(NamedTuple):
+    """A link; `links.link(1e-4, 1e9)` makes one."""
+
+    latency: float
+    """Seconds until the first bit comes."""
+    bandwidth: float
+    """Bits in a second; inf: none is waited for."""
+
+    def seconds(self, bits: float | Array, num_messages: float | Array = 1) -> float | Array:
+        """Seconds of `num_messages` messages one after the other, `bits` together.
+
+        Args:
+            bits: >= 0, of all.
+            num_messages: >= 0.
+        """
+        return self.latency * num_messages + bits / self.bandwidth
+
+
+def link(latency: float = 0.0, bandwidth: float = math.inf) -> Link:
+    """A link with these properties; by default messages take no time.
+
+    Args:
+        latency: seconds, >= 0.
+        bandwidth: bits in a second, > 0; inf is allowed.
+    """
+    latency = arguments.real("latency", latency, low=0.0)
+    return Link(latency, bandwidth if bandwidth == math.inf else arguments.real("bandwidth", bandwidth, above=0.0))
+
+
+def check(given: Link | None) -> Link:
+    """`given`, or messages that take no time for None; raises `TypeError` for anything else."""
+    return link() if given is None else arguments.instance("link", given, Link, "e.g. links.link(1e-4, 1e9)")
+
+
+def there_and_back(given: Link, params: Any) -> float:
+    """Seconds in which a worker gets all parameters [...] and sends a gradient as large.
+
+    Args:
+        given: of `link`.
+        params: [...]; only their shapes matter.
+    """
+    return float(given.seconds(2 * 8 * stacked.num_bytes(params), 2))

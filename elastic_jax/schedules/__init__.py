@@ -1,0 +1,25 @@
+"""Schedules: which gradients make an update, taken at which x, and how long it takes.
+
+A schedule is a pure function in a state of its own, made of a clock and a rule, or a table that replays. A round is one
+update: K gradients, each of a worker, taken at x_s for some s <= t. Nothing of it depends on the samples.
+"""
+
+from elastic_jax.schedules.evaluation import compensation as compensation
+from elastic_jax.schedules.evaluation import gradients as gradients
+from elastic_jax.schedules.evaluation import keep as keep
+from elastic_jax.schedules.evaluation import read as read
+from elastic_jax.schedules.jobs import Jobs as Jobs
+from elastic_jax.schedules.jobs import begin as begin
+from elastic_jax.schedules.jobs import begin_one as begin_one
+from elastic_jax.schedules.jobs import next_done as next_done
+from elastic_jax.schedules.jobs import rest as rest
+from elastic_jax.schedules.jobs import start as start
+from elastic_jax.schedules.jobs import wait as wait
+from elastic_jax.schedules.schedule import Round as Round
+from elastic_jax.schedules.schedule import Schedule as Schedule
+from elastic_jax.schedules.schedule import check as check
+from elastic_jax.schedules.waiting import Waiting as Waiting
+from elastic_jax.schedules.waiting import k_async as k_async
+from elastic_jax.schedules.waiting import k_batch_async as k_batch_async
+from elastic_jax.schedules.waiting import k_batch_sync as k_batch_sync
+from elastic_jax.schedules.waiting import k_sync as k_sync

@@ -1,0 +1,67 @@
+"""The event machine: workers that compute, each one gradient at a time, and the one that is done next.
+
+    i = argmin_i r^i        the worker that is done next, after r^i seconds; the first of several
+    r^j <- r^j - r^i        the others have so much less to do
+    r^i <- a fresh time     where it begins anew, of the clock; ∞ where it rests
+
+It is a function of its state and of a key: no threads, and the same key is the same run.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from elastic_jax.clocks import Clock
+
+
+class Jobs(NamedTuple):
+    """What every worker is at. Bytes: 8 * n."""
+
+    remaining_times: Array
+    """float32[n], simulated seconds. r^i: how long each still needs; ∞: it rests."""
+    numbers: Array
+    """int32[n]. How many gradients each has begun."""
+
+
+def start(key: Array, clock: Clock, num_workers: int, *, message_seconds: float = 0.0) -> Jobs:
+    """All begin their first gradient.
+
+    Args:
+        key: of the schedule.
+        clock: of `clocks`.
+        num_workers: n.
+        message_seconds: what a gradient takes besides computing it, the same for all.
+    """
+    resting = Jobs(jnp.full(num_workers, jnp.inf, jnp.float32), jnp.zeros(num_workers, jnp.int32))
+    return begin(key, resting, clock, jnp.ones(num_workers, bool), message_seconds=message_seconds)
+
+
+def next_done(jobs: Jobs) -> tuple[Array, Array]:
+    """(int32[], float32[]): who is done next, and in how many seconds."""
+    return jnp.argmin(jobs.remaining_times).astype(jnp.int32), jnp.min(jobs.remaining_times)
+
+
+def wait(jobs: Jobs, seconds: Array) -> Jobs:
+    """Some seconds later, float32[] >= 0, at most until the next is done."""
+    return jobs._replace(remaining_times=jobs.remaining_times - seconds)
+
+
+def rest(jobs: Jobs, worker: Array) -> Jobs:
+    """Worker int32[] computes nothing."""
+    return jobs._replace(remaining_times=jobs.remaining_times.at[worker].set(jnp.inf))
+
+
+def begin(key: Array, jobs: Jobs, clock: Clock, is_begun: Array, *, message_seconds: float = 0.0) -> Jobs:
+    """Workers bool[n] begin a gradient; what they were at is forgotten."""
+    workers = jnp.arange(is_begun.shape[0], dtype=jnp.int32)
+    fresh = clock.draw(key, workers, jobs.numbers) + message_seconds
+    return Jobs(jnp.where(is_begun, fresh, jobs.remaining_times), jobs.numbers + is_begun)
+
+
+def begin_one(key: Array, jobs: Jobs, clock: Clock, worker: Array, *, message_seconds: float = 0.0) -> Jobs:
+    """Worker int32[] begins a gradient; one time is drawn."""
+    fresh = clock.draw(key, worker[None], jobs.numbers[worker][None])[0] + message_seconds
+    return Jobs(jobs.remaining_times.at[worker].set(fresh), jobs.numbers.at[worker].add(1))

@@ -1,0 +1,155 @@
+"""A server that waits for K gradients and begins an update: who else is stopped, who rests, who reads which x.
+
+                    waits for the first         the others              who comes                 reads
+    k_sync          K of the workers            are stopped             rests                     all read x_{t+1}
+    k_batch_sync    K gradients of any worker   are stopped             begins anew at x_t        all read x_{t+1}
+    k_async         K of the workers            go on                   rests                     the K read x_{t+1}
+    k_batch_async   K gradients of any worker   go on                   begins anew at once       x_t; the K-th x_{t+1}
+
+K = n makes `k_async` and `k_sync` the same, K = 1 `k_async` and `k_batch_async`.
+
+Source: Dutta, Joshi, Ghosh, Dube, Nagpurkar, Slow and Stale Gradients, AISTATS 2018, arXiv 1803.01113, section 2.
+Departures: which x the K-th of k_batch_async reads is not said there; it is x_{t+1}, as its push completes the update.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from elastic_jax import arguments, clocks
+from elastic_jax.clocks import Clock
+from elastic_jax.schedules import jobs as machine
+from elastic_jax.schedules.jobs import Jobs
+from elastic_jax.schedules.schedule import Round, Schedule
+
+
+class Waiting(NamedTuple):
+    """State of these schedules. Bytes: 12 * n."""
+
+    jobs: Jobs
+    read_steps: Array
+    """int32[n], steps. At which x each worker computes."""
+
+
+def k_sync(num_workers: int, num_awaited: int | None = None, *, clock: Clock | None = None) -> Schedule:
+    """The K fastest of all, who begin together; the others are stopped.
+
+    Args:
+        num_workers: n >= 1.
+        num_awaited: K, in [1, n]; None: n.
+        clock: of `clocks`; default exponential with mean 1 second.
+    """
+    return _make(num_workers, num_awaited, clock, rule="k_sync")
+
+
+def k_batch_sync(num_workers: int, num_awaited: int | None = None, *, clock: Clock | None = None) -> Schedule:
+    """The first K gradients at x_t, of whomever; a worker that is done takes another one there.
+
+    Args:
+        num_workers: n >= 1.
+        num_awaited: K >= 1; None: n.
+        clock: of `clocks`; default exponential with mean 1 second.
+    """
+    return _make(num_workers, num_awaited, clock, rule="k_batch_sync")
+
+
+def k_async(num_workers: int, num_awaited: int | None = None, *, clock: Clock | None = None) -> Schedule:
+    """The first K workers that are done, who wait for each other; the others go on with what they have read.
+
+    Args:
+        num_workers: n >= 1.
+        num_awaited: K, in [1, n]; None: n.
+        clock: of `clocks`; default exponential with mean 1 second.
+    """
+    return _make(num_workers, num_awaited, clock, rule="k_async")
+
+
+def k_batch_async(num_workers: int, num_awaited: int | None = None, *, clock: Clock | None = None) -> Schedule:
+    """The first K gradients, of whomever; nobody ever waits.
+
+    Args:
+        num_workers: n >= 1.
+        num_awaited: K >= 1; None: n.
+        clock: of `clocks`; default exponential with mean 1 second.
+    """
+    return _make(num_workers, num_awaited, clock, rule="k_batch_async")
+
+
+def _make(num_workers: int, num_awaited: int | None, clock: Clock | None, *, rule: str) -> Schedule:
+    n = arguments.integer("num_workers", num_workers, low=1)
+    may_repeat, goes_on = "batch" in rule, rule.endswith("_async")
+    most = None if may_repeat else n
+    k = n if num_awaited is None else arguments.integer("num_awaited", num_awaited, low=1, high=most)
+    clock = clocks.check(clock, num_workers=n)
+    next_round = partial(_repeating if may_repeat else _resting, clock=clock, num_awaited=k, goes_on=goes_on)
+    return Schedule(
+        init=partial(_start, clock=clock, num_workers=n),
+        next_round=next_round,
+        num_workers=n,
+        num_awaited=k,
+        num_slots=n if goes_on and not (rule == "k_async" and k == n) else 0,
+        may_repeat=may_repeat and k > 1,
+        staleness_second_moment=clock.staleness_second_moment(n, num_awaited=k, rule=rule),
+    )
+
+
+def _start(key: Array, message_seconds: float, *, clock: Clock, num_workers: int) -> Waiting:
+    jobs = machine.start(key, clock, num_workers, message_seconds=message_seconds)
+    return Waiting(jobs, jnp.zeros(num_workers, jnp.int32))
+
+
+def _resting(
+    key: Array, state: Waiting, t: Array, message_seconds: float, *, clock: Clock, num_awaited: int, goes_on: bool
+) -> tuple[Waiting, Round]:
+    """The K workers that are done first; then they begin anew, and the others too where they were stopped."""
+    jobs, n = state.jobs, state.read_steps.shape[0]
+    negative, first = lax.top_k(-jobs.remaining_times, num_awaited)
+    elapsed = -negative[-1]
+    workers = jnp.sort(first.astype(jnp.int32))
+    read_steps = state.read_steps[workers]
+
+    is_begun = jnp.zeros(n, bool).at[workers].set(True) if goes_on else jnp.ones(n, bool)
+    jobs = machine.begin(key, machine.wait(jobs, elapsed), clock, is_begun, message_seconds=message_seconds)
+    next_reads = jnp.full(num_awaited, t + 1, jnp.int32)
+    new_state = Waiting(jobs, jnp.where(is_begun, t + 1, state.read_steps))
+    return new_state, Round(workers, read_steps, workers, next_reads, jnp.zeros(num_awaited, jnp.int32), elapsed)
+
+
+def _repeating(
+    key: Array, state: Waiting, t: Array, message_seconds: float, *, clock: Clock, num_awaited: int, goes_on: bool
+) -> tuple[Waiting, Round]:
+    """K times the next one that is done; it begins anew at once. Where the others are stopped, all begin in the end."""
+    last = num_awaited - 1
+
+    def arrive(carry: tuple[Waiting, Array], place: Array) -> tuple[tuple[Waiting, Array], tuple[Array, Array]]:
+        (jobs, reads), before = carry
+        worker, seconds = machine.next_done(jobs)
+        read_step = reads[worker]
+        own = jax.random.fold_in(key, place)
+        jobs = machine.begin_one(own, machine.wait(jobs, seconds), clock, worker, message_seconds=message_seconds)
+        reads = reads.at[worker].set(t + (place == last))
+        return (Waiting(jobs, reads), before + seconds), (worker, read_step)
+
+    start = (state, jnp.zeros((), jnp.float32))
+    (new_state, elapsed), (came, read_steps) = lax.scan(arrive, start, jnp.arange(num_awaited, dtype=jnp.int32))
+    next_reads = jnp.full(num_awaited, t, jnp.int32).at[last].add(1)
+    if not goes_on:
+        everybody = jnp.ones(state.read_steps.shape, bool)
+        own = jax.random.fold_in(key, num_awaited)
+        jobs = machine.begin(own, new_state.jobs, clock, everybody, message_seconds=message_seconds)
+        new_state = Waiting(jobs, jnp.full_like(state.read_steps, t + 1))
+    return new_state, by_worker(came, read_steps, came, next_reads, elapsed)
+
+
+def by_worker(workers: Array, read_steps: Array, slots: Array, next_reads: Array, elapsed: Array) -> Round:
+    """A round of gradients int32[K] in the order in which they came, sorted by workers."""
+    order = jnp.argsort(workers, stable=True)
+    came = workers[order]
+    places = jnp.arange(came.shape[0], dtype=jnp.int32)
+    firsts = jnp.searchsorted(came, came, side="left").astype(jnp.int32)
+    return Round(came, read_steps[order], slots[order], next_reads[order], places - firsts, elapsed)
