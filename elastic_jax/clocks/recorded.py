@@ -66,17 +66,19 @@ def from_csv(path: str | os.PathLike[str], *, num_workers: int | None = None) ->
     return recorded([found[worker] for worker in range(n)])
 
 
-def read_lines(path: Path, columns: tuple[str, ...]) -> list[tuple[int, tuple[str, ...]]]:
-    """(number of the line, its cells of these columns) for each line after the headings; one line at least."""
+def read_lines(
+    path: Path, columns: tuple[str, ...], *, optional: str | None = None
+) -> list[tuple[int, tuple[str, ...]]]:
+    """(number of the line, its cells of these columns and of `optional`, if that is there) for each line after the first."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            names = reader.fieldnames or ()
+            missing = [column for column in columns if column not in names]
             if missing:
-                raise ValueError(
-                    f"{path}, line 1: the headings {reader.fieldnames} lack {missing[0]!r}; they must have {columns}"
-                )
-            lines = [(reader.line_num, tuple(line[column] or "" for column in columns)) for line in reader]
+                raise ValueError(f"{path}, line 1: the headings {names} lack {missing[0]!r}; they must have {columns}")
+            wanted = (*columns, optional) if optional in names else columns
+            lines = [(reader.line_num, tuple(line[column] or "" for column in wanted)) for line in reader]
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist; it must be a file with the columns {columns}") from None
     if not lines:
@@ -96,15 +98,29 @@ def as_worker(path: str | os.PathLike[str], number: int, cell: str, num_workers:
     return worker
 
 
-def as_seconds(path: str | os.PathLike[str], number: int, cell: str, *, above: float) -> float:
-    """A finite number > `above`."""
+def as_seconds(
+    path: str | os.PathLike[str], number: int, cell: str, *, low: float = 0.0, above: float | None = None
+) -> float:
+    """A finite number >= `low`, and > `above`."""
     try:
         seconds = float(cell)
     except ValueError:
         seconds = float("nan")
-    if not (np.isfinite(seconds) and seconds > above):
-        raise ValueError(f"{path}, line {number}: seconds = {cell!r}; it must be a finite number > {above:g}")
+    if not (np.isfinite(seconds) and seconds >= low and (above is None or seconds > above)):
+        valid = f">= {low:g}" if above is None else f"> {above:g}"
+        raise ValueError(f"{path}, line {number}: seconds = {cell!r}; it must be a finite number {valid}")
     return seconds
+
+
+def as_step(path: str | os.PathLike[str], number: int, cell: str, last: int) -> int:
+    """The number of an update, in [0, last]."""
+    try:
+        step = int(cell)
+    except ValueError:
+        step = -1
+    if not 0 <= step <= last:
+        raise ValueError(f"{path}, line {number}: read = {cell!r}; it must be an integer in [0, {last}]")
+    return step
 
 
 def _by_worker(times: Any) -> list[np.ndarray]:

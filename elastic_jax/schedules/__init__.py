@@ -4,6 +4,10 @@ A schedule is a pure function in a state of its own, made of a clock and a rule,
 update: K gradients, each of a worker, taken at x_s for some s <= t. Nothing of it depends on the samples.
 """
 
+from elastic_jax.schedules.assigning import pure as pure
+from elastic_jax.schedules.assigning import random as random
+from elastic_jax.schedules.assigning import shuffled as shuffled
+from elastic_jax.schedules.assigning import shuffled_once as shuffled_once
 from elastic_jax.schedules.evaluation import compensation as compensation
 from elastic_jax.schedules.evaluation import gradients as gradients
 from elastic_jax.schedules.evaluation import keep as keep
@@ -15,6 +19,9 @@ from elastic_jax.schedules.jobs import next_done as next_done
 from elastic_jax.schedules.jobs import rest as rest
 from elastic_jax.schedules.jobs import start as start
 from elastic_jax.schedules.jobs import wait as wait
+from elastic_jax.schedules.recorded import from_csv as from_csv
+from elastic_jax.schedules.recorded import record as record
+from elastic_jax.schedules.recorded import replay as replay
 from elastic_jax.schedules.schedule import Round as Round
 from elastic_jax.schedules.schedule import Schedule as Schedule
 from elastic_jax.schedules.schedule import check as check

@@ -30,9 +30,9 @@ def keep(schedule: Schedule, found: Round, t: Array, params: PyTree, new_params:
     def put(place: Array, slots: PyTree) -> PyTree:
         is_new = found.next_reads[place] > t
         row = jax.tree.map(lambda new, old: jnp.where(is_new, new, old), new_params, params)
-        return stacked.put_row(slots, found.slots[place], row)
+        return stacked.put_row(slots, found.kept_slots[place], row)
 
-    return lax.fori_loop(0, schedule.num_awaited, put, snapshots)
+    return lax.fori_loop(0, found.kept_slots.shape[0], put, snapshots)
 
 
 def gradients(

@@ -58,7 +58,7 @@ def begin(key: Array, jobs: Jobs, clock: Clock, is_begun: Array, *, message_seco
     """Workers bool[n] begin a gradient; what they were at is forgotten."""
     workers = jnp.arange(is_begun.shape[0], dtype=jnp.int32)
     fresh = clock.draw(key, workers, jobs.numbers) + message_seconds
-    return Jobs(jnp.where(is_begun, fresh, jobs.remaining_times), jobs.numbers + is_begun)
+    return Jobs(jnp.where(is_begun, fresh, jobs.remaining_times), jobs.numbers + is_begun.astype(jnp.int32))
 
 
 def begin_one(key: Array, jobs: Jobs, clock: Clock, worker: Array, *, message_seconds: float = 0.0) -> Jobs:

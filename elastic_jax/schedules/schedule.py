@@ -21,8 +21,10 @@ class Round(NamedTuple):
     """int32[K], steps. s: each was taken at x_s, s <= t."""
     slots: Array
     """int32[K]. Where x_s is kept if s < t."""
+    kept_slots: Array
+    """int32[m]. Which slots hold something else after the update. Where one is named twice the last counts."""
     next_reads: Array
-    """int32[K], steps. What each slot holds from now on: t, or t + 1. Where a slot is named twice the last counts."""
+    """int32[m], steps. The number of what they hold then: t, or t + 1."""
     repeats: Array
     """int32[K]. How many gradients of the same worker come before it in this update."""
     elapsed: Array

@@ -41,7 +41,7 @@ def k_sync(num_workers: int, num_awaited: int | None = None, *, clock: Clock | N
 
     Args:
         num_workers: n >= 1.
-        num_awaited: K, in [1, n]; None: n.
+        num_awaited: K, in [1, n]; None: half of them, rounded up.
         clock: of `clocks`; default exponential with mean 1 second.
     """
     return _make(num_workers, num_awaited, clock, rule="k_sync")
@@ -52,7 +52,7 @@ def k_batch_sync(num_workers: int, num_awaited: int | None = None, *, clock: Clo
 
     Args:
         num_workers: n >= 1.
-        num_awaited: K >= 1; None: n.
+        num_awaited: K >= 1; None: half of them, rounded up.
         clock: of `clocks`; default exponential with mean 1 second.
     """
     return _make(num_workers, num_awaited, clock, rule="k_batch_sync")
@@ -63,7 +63,7 @@ def k_async(num_workers: int, num_awaited: int | None = None, *, clock: Clock | 
 
     Args:
         num_workers: n >= 1.
-        num_awaited: K, in [1, n]; None: n.
+        num_awaited: K, in [1, n]; None: half of them, rounded up.
         clock: of `clocks`; default exponential with mean 1 second.
     """
     return _make(num_workers, num_awaited, clock, rule="k_async")
@@ -74,7 +74,7 @@ def k_batch_async(num_workers: int, num_awaited: int | None = None, *, clock: Cl
 
     Args:
         num_workers: n >= 1.
-        num_awaited: K >= 1; None: n.
+        num_awaited: K >= 1; None: half of them, rounded up.
         clock: of `clocks`; default exponential with mean 1 second.
     """
     return _make(num_workers, num_awaited, clock, rule="k_batch_async")
@@ -84,7 +84,7 @@ def _make(num_workers: int, num_awaited: int | None, clock: Clock | None, *, rul
     n = arguments.integer("num_workers", num_workers, low=1)
     may_repeat, goes_on = "batch" in rule, rule.endswith("_async")
     most = None if may_repeat else n
-    k = n if num_awaited is None else arguments.integer("num_awaited", num_awaited, low=1, high=most)
+    k = (n + 1) // 2 if num_awaited is None else arguments.integer("num_awaited", num_awaited, low=1, high=most)
     clock = clocks.check(clock, num_workers=n)
     next_round = partial(_repeating if may_repeat else _resting, clock=clock, num_awaited=k, goes_on=goes_on)
     return Schedule(
@@ -117,7 +117,8 @@ def _resting(
     jobs = machine.begin(key, machine.wait(jobs, elapsed), clock, is_begun, message_seconds=message_seconds)
     next_reads = jnp.full(num_awaited, t + 1, jnp.int32)
     new_state = Waiting(jobs, jnp.where(is_begun, t + 1, state.read_steps))
-    return new_state, Round(workers, read_steps, workers, next_reads, jnp.zeros(num_awaited, jnp.int32), elapsed)
+    repeats = jnp.zeros(num_awaited, jnp.int32)
+    return new_state, Round(workers, read_steps, workers, workers, next_reads, repeats, elapsed)
 
 
 def _repeating(
@@ -132,7 +133,7 @@ def _repeating(
         read_step = reads[worker]
         own = jax.random.fold_in(key, place)
         jobs = machine.begin_one(own, machine.wait(jobs, seconds), clock, worker, message_seconds=message_seconds)
-        reads = reads.at[worker].set(t + (place == last))
+        reads = reads.at[worker].set(t + (place == last).astype(jnp.int32))
         return (Waiting(jobs, reads), before + seconds), (worker, read_step)
 
     start = (state, jnp.zeros((), jnp.float32))
@@ -152,4 +153,5 @@ def by_worker(workers: Array, read_steps: Array, slots: Array, next_reads: Array
     came = workers[order]
     places = jnp.arange(came.shape[0], dtype=jnp.int32)
     firsts = jnp.searchsorted(came, came, side="left").astype(jnp.int32)
-    return Round(came, read_steps[order], slots[order], next_reads[order], places - firsts, elapsed)
+    slots = slots[order]
+    return Round(came, read_steps[order], slots, slots, next_reads[order], places - firsts, elapsed)

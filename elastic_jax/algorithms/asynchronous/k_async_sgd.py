@@ -32,7 +32,7 @@ from jax import Array
 from elastic_jax import arguments, base, clocks, links, schedules, stacked
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StepSize
 
-SGD_LIMIT: Mapping[str, Any] = {"num_awaited": None}
+SGD_LIMIT: Mapping[str, Any] = {"num_workers": 1}
 
 
 class State(NamedTuple):
@@ -161,7 +161,7 @@ def build(
         num_workers: n >= 1.
         step_size: α > 0 of plain SGD, a float or an optax schedule, parameter / gradient units; default 0.1.
         optimizer: an optax optimiser instead of plain SGD, at the server, of the mean of the K gradients.
-        num_awaited: K, in [1, n]; None: n, synchronous SGD.
+        num_awaited: K, in [1, n]; n is synchronous SGD. Default: half of them, rounded up.
         staleness_compensation: C > 0, parameter units squared times those of α: gradient k enters with the step size
             min(C/‖x_t - v_t^k‖², α) in the place of α, which must be a number; None: α always.
         clock: compute times, of `clocks`; default exponential with mean 1 second.

@@ -28,7 +28,7 @@ from jax import Array
 from elastic_jax import arguments, base, clocks, links, schedules, stacked
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, StepSize
 
-SGD_LIMIT: Mapping[str, Any] = {"num_awaited": None}
+SGD_LIMIT: Mapping[str, Any] = {"num_workers": 1}
 
 
 class State(NamedTuple):
@@ -135,7 +135,7 @@ def build(
         num_workers: n >= 1.
         step_size: α > 0 of plain SGD, a float or an optax schedule, parameter / gradient units; default 0.1.
         optimizer: an optax optimiser instead of plain SGD, at the server, of the mean of the K gradients.
-        num_awaited: K, in [1, n]; None: n, synchronous SGD.
+        num_awaited: K, in [1, n]; n is synchronous SGD. Default: half of them, rounded up.
         clock: compute times, of `clocks`; default exponential with mean 1 second.
         link: seconds of a message, of `links`: a gradient costs two, of all parameters there and back; default none.
 
