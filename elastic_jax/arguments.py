@@ -125,6 +125,20 @@ def integers(name: str, value: Any, *, low: int) -> tuple[int, ...]:
     return tuple(integer(f"{name}[{place}]", each, low=low) for place, each in enumerate(value))
 
 
+def positive(name: str, value: Any) -> tuple[float, ...]:
+    """`value`, a list or a tuple, as a tuple of finite floats > 0, one at least; raises `TypeError` or `ValueError`."""
+    valid = "a list or a tuple of finite numbers > 0, one at least"
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; it must be {valid}")
+    try:
+        found = tuple(real(name, each, above=0.0) for each in value)
+    except (TypeError, ValueError):
+        found = ()
+    if not found:
+        raise ValueError(f"{name} = {value!r}; it must be {valid}")
+    return found
+
+
 def weights(name: str, value: Any, *, number: int) -> tuple[float, ...]:
     """`value` as `number` floats > 0 that sum to 1, in the given proportions; equal ones for None."""
     if value is None:

@@ -22,8 +22,10 @@ from elastic_jax import (
     crashes,
     delays,
     drops,
+    links,
     mixings,
     reads,
+    schedules,
     shares,
     topologies,
 )
@@ -35,11 +37,13 @@ PARTS: Mapping[str, ModuleType] = {
     "crashes": crashes,
     "delays": delays,
     "drops": drops,
+    "link": links,
     "mixing": mixings,
     "optimizer": optax,
     "outer_optimizer": optax,
     "quantizer": compressors,
     "reads": reads,
+    "schedule": schedules,
     "shares": shares,
     "topology": topologies,
 }
@@ -47,16 +51,16 @@ PARTS: Mapping[str, ModuleType] = {
 
 KINDS = frozenset(
     (
-        *("Barrier", "Clock", "Compressor", "CrashModel", "DelayModel", "DropModel"),
-        *("Mixing", "ReadModel", "Shares", "Topology"),
+        *("Barrier", "Clock", "Compressor", "CrashModel", "DelayModel", "DropModel", "Link"),
+        *("Mixing", "ReadModel", "Schedule", "Shares", "Topology"),
     )
 )
 """What their constructors return."""
 
-MADE_OF = {"mixing": "topology", "shares": "topology"}
+MADE_OF = {"mixing": "topology", "schedule": "clock", "shares": "topology"}
 """Parts that are made of parts of another kind."""
 
-FOR_ANY_NUMBER = (mixings, shares, topologies)
+FOR_ANY_NUMBER = (mixings, schedules, shares, topologies)
 """Modules whose constructors `build` calls with its number of workers, where they are given bare."""
 
 

@@ -24,8 +24,10 @@ from elastic_jax import (
     crashes,
     delays,
     drops,
+    links,
     mixings,
     reads,
+    schedules,
     shares,
     topologies,
 )
@@ -84,6 +86,10 @@ BAD = {
     "compressor": NOT_A_PART,
     "delays": NOT_A_PART,
     "clock": NOT_A_PART,
+    "link": NOT_A_PART,
+    "schedule": NOT_A_PART,
+    "num_awaited": not_an_integer(1),
+    "staleness_compensation": ABOVE_ZERO,
     "topology": NOT_A_PART | st.none(),
     "local_steps": not_an_integer(1) | st.none(),
     "consensus_step_size": ABOVE_ZERO | st.floats(min_value=1, exclude_min=True),
@@ -183,6 +189,8 @@ PARTS = (
     (topologies, "Topology"),
     (mixings, "Mixing"),
     (shares, "Shares"),
+    (schedules, "Schedule"),
+    (links, "Link"),
 )
 """(module, what its constructors return)."""
 
@@ -196,6 +204,17 @@ GRAPHS = (
 )
 PUSHES = (shares.directed_ring, shares.one_peer_exponential, shares.everybody, shares.random_peers)
 AVERAGES = (mixings.around_ring, mixings.average, mixings.exponential, mixings.one_peer_exponential)
+
+ASSIGNING = (schedules.pure, schedules.random, schedules.shuffled, schedules.shuffled_once)
+TO_ALL = (schedules.k_sync, schedules.k_async, *ASSIGNING)
+SCHEDULES = (*TO_ALL, schedules.k_batch_sync, schedules.k_batch_async)
+TABLE = schedules.record(schedules.k_async(4, 2), jax.random.key(0), 3)
+BELOW_ZERO = st.one_of(
+    st.floats(max_value=0, exclude_max=True), st.sampled_from([math.nan, math.inf, True, "0.5", None, 1j, np.ones(2)])
+)
+NO_POSITIVE_NUMBERS = st.one_of(
+    st.floats(), st.text(max_size=3), st.sampled_from([(), [], (1.0, 0.0), (1.0, -1.0), (1.0, "a"), [math.nan], None])
+).filter(lambda value: value is not None)
 
 PART_PARAMETERS = [
     (compressors.top_k, {"fraction": 0.5}, "fraction", ABOVE_ZERO | st.floats(min_value=1, exclude_min=True)),
@@ -248,7 +267,28 @@ PART_PARAMETERS = [
     *[(make, {name: 0.5}, "max_delay", not_an_integer(0)) for make, name in READS.items()],
     *[(make, {"max_delay": 2}, name, OUTSIDE_UNIT) for make, name in READS.items()],
     (clocks.exponential, {}, "mean", ABOVE_ZERO),
+    (clocks.shifted_exponential, {}, "shift", BELOW_ZERO),
+    (clocks.shifted_exponential, {}, "mean", ABOVE_ZERO),
     (clocks.constant, {}, "seconds", ABOVE_ZERO),
+    (clocks.pareto, {}, "shape", ABOVE_ZERO),
+    (clocks.uniform, {}, "low", BELOW_ZERO),
+    (clocks.uniform, {"low": 0.5}, "high", ABOVE_ZERO | st.floats(max_value=0.5)),
+    (clocks.weibull, {}, "shape", ABOVE_ZERO),
+    (clocks.gamma, {}, "shape", ABOVE_ZERO),
+    *[(make, {"shape": 2.0}, "scale", ABOVE_ZERO) for make in (clocks.pareto, clocks.weibull, clocks.gamma)],
+    (clocks.hyperexponential, {"probabilities": (0.5, 0.5)}, "means", NO_POSITIVE_NUMBERS),
+    (clocks.hyperexponential, {"means": (1.0, 2.0)}, "probabilities", NO_POSITIVE_NUMBERS),
+    (clocks.per_worker, {"speeds": (1.0, 2.0)}, "clock", NOT_A_PART),
+    (clocks.per_worker, {"clock": clocks.constant()}, "speeds", NO_POSITIVE_NUMBERS),
+    *[(make, {}, "num_workers", not_an_integer(1)) for make in SCHEDULES],
+    *[(make, {"num_workers": 4}, "clock", NOT_A_PART) for make in SCHEDULES],
+    *[(make, {"num_workers": 4}, "num_awaited", not_an_integer(1)) for make in SCHEDULES],
+    *[(make, {"num_workers": 4}, "num_awaited", st.integers(min_value=5)) for make in TO_ALL],
+    *[(make, {"num_workers": 4}, "num_jobs", not_an_integer(1)) for make in ASSIGNING],
+    (schedules.replay, {"num_workers": 4}, "table", NOT_A_PART),
+    (schedules.replay, {"table": TABLE}, "num_workers", not_an_integer(1)),
+    (links.link, {}, "latency", BELOW_ZERO),
+    (links.link, {}, "bandwidth", ABOVE_ZERO.filter(lambda value: value != math.inf)),
     (topologies.complete, {}, "num_workers", not_an_integer(1)),
     (topologies.ring, {}, "num_workers", not_an_integer(1)),
     (topologies.star, {}, "num_workers", not_an_integer(1)),
@@ -318,8 +358,9 @@ def test_every_part_is_judged():
     assert not missing
 
 
-TABLES = ("recorded", "adjacency", "matrix", "matrices")
-"""Parameters that are tables of numbers, judged by the tests below; a grid and a name come from the library itself."""
+TABLES = ("recorded", "adjacency", "matrix", "matrices", "times", "path")
+"""Parameters that are tables of numbers or files of them, judged by tests of their own; a grid and a name come from the
+library itself."""
 
 
 @pytest.mark.parametrize(
@@ -425,11 +466,11 @@ def test_params_are_copied():
 def test_compressors_and_clocks_default_to_nothing_special():
     """None is the identity and memoryless times; what is no part is told how to become one."""
     assert compressors.check(None).bits(jnp.zeros(2, jnp.float32)) == 64
-    assert clocks.check(None).mean == 1.0
+    assert clocks.check(None, num_workers=2).means(2).tolist() == [1.0, 1.0]
     with pytest.raises(TypeError, match=r"compressors\.top_k"):
         compressors.check(0.1)
     with pytest.raises(TypeError, match=r"clocks\.exponential"):
-        clocks.check(1.0)
+        clocks.check(1.0, num_workers=2)
 
 
 def test_an_optimizer_is_made_from_a_step_size():

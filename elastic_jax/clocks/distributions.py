@@ -173,9 +173,7 @@ def hyperexponential(means: tuple[float, ...], probabilities: tuple[float, ...])
         means: seconds, each > 0.
         probabilities: p_j > 0, as many; made to sum to 1.
     """
-    if not isinstance(means, (list, tuple)) or not means:
-        raise ValueError(f"means = {means!r}; it must be a tuple of numbers > 0, one at least")
-    seconds = np.array([arguments.real(f"means[{place}]", mean, above=0.0) for place, mean in enumerate(means)])
+    seconds = np.array(arguments.positive("means", means))
     weights = np.array(arguments.weights("probabilities", probabilities, number=len(seconds)))
     return Clock(
         draw=partial(_hyperexponential, means=seconds, weights=weights),

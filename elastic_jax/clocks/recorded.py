@@ -69,7 +69,7 @@ def from_csv(path: str | os.PathLike[str], *, num_workers: int | None = None) ->
 def read_lines(
     path: Path, columns: tuple[str, ...], *, optional: str | None = None
 ) -> list[tuple[int, tuple[str, ...]]]:
-    """(number of the line, its cells of these columns and of `optional`, if that is there) for each line after the first."""
+    """(number of the line, its cells of these columns, and of `optional` if it is there), after the headings."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)

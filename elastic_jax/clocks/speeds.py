@@ -23,11 +23,9 @@ def per_worker(clock: Clock, speeds: tuple[float, ...]) -> Clock:
         TypeError, ValueError: naming the argument, its value and its range.
     """
     arguments.instance("clock", clock, Clock, "e.g. clocks.exponential()")
-    if not isinstance(speeds, (list, tuple)) or not speeds:
-        raise ValueError(f"speeds = {speeds!r}; it must be a tuple of numbers > 0, one for each worker")
-    found = np.array([arguments.real(f"speeds[{worker}]", speed, above=0.0) for worker, speed in enumerate(speeds)])
+    found = np.array(arguments.positive("speeds", speeds))
     if clock.num_workers not in (None, len(found)):
-        raise ValueError(f"speeds = {len(found)} numbers; it must be {clock.num_workers}, as clock has workers")
+        raise ValueError(f"speeds = {speeds!r}; it must be {clock.num_workers} numbers, as many as clock has workers")
     is_one = bool(np.all(found == found[0]))
     return clock._replace(
         draw=partial(_draw, clock=clock, speeds=found),

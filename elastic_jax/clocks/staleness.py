@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from elastic_jax import arguments
 
-RULES = ("k_sync", "k_batch_sync", "k_async", "k_batch_async")
+FRESH = ("k_sync", "k_batch_sync", "k_batch_fresh")
+RULES = (*FRESH, "k_async", "k_batch_async")
 
 
 def second_moment(order: str | None, num_workers: int, num_awaited: int, rule: str) -> float | None:
     """E[s²], steps²: of the K gradients of an update the stalest on average, in the long run and at most before.
 
-        k_sync, k_batch_sync    0
+        k_sync, k_batch_sync, k_batch_fresh     0
         k_async                 "uniform": each is fresh with p = K/P, P(s) = p (1 - p)^s: E[s²] = (1 - p)(2 - p)/p²;
                                 "in turn": s = P/K - 1, if K divides P
         k_batch_async           "uniform": the worker of the k-th came A arrivals before, P(A > a) = r^a, r = 1 - 1/P,
@@ -31,7 +32,7 @@ def second_moment(order: str | None, num_workers: int, num_awaited: int, rule: s
     p = arguments.integer("num_workers", num_workers, low=1)
     k = arguments.integer("num_awaited", num_awaited, low=1, high=p)
     arguments.one_of("rule", rule, RULES)
-    if rule in ("k_sync", "k_batch_sync") or p == 1 or (rule == "k_async" and k == p):
+    if rule in FRESH or p == 1 or (rule == "k_async" and k == p):
         return 0.0
     if order == "uniform":
         if rule == "k_async":

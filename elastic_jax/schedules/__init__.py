@@ -28,5 +28,6 @@ from elastic_jax.schedules.schedule import check as check
 from elastic_jax.schedules.waiting import Waiting as Waiting
 from elastic_jax.schedules.waiting import k_async as k_async
 from elastic_jax.schedules.waiting import k_batch_async as k_batch_async
+from elastic_jax.schedules.waiting import k_batch_fresh as k_batch_fresh
 from elastic_jax.schedules.waiting import k_batch_sync as k_batch_sync
 from elastic_jax.schedules.waiting import k_sync as k_sync

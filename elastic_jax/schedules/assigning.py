@@ -125,6 +125,7 @@ def _make(rule: str, num_workers: int, num_awaited: int, num_jobs: int | None, c
         num_awaited=b,
         num_slots=0 if b == c else c,
         may_repeat=b > 1 and rule != "pure",
+        state_bytes=12 * c + 8 * n + (4 * n + 4) * rule.startswith("shuffled"),
         staleness_second_moment=0.0 if b == c else clock.staleness_second_moment(n) if is_known else None,
     )
 

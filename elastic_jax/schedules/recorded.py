@@ -67,6 +67,7 @@ def replay(table: Round, *, num_workers: int) -> Schedule:
         num_awaited=table.workers.shape[1],
         num_slots=num_slots,
         may_repeat=bool(table.repeats.any()),
+        state_bytes=0,
         staleness_second_moment=float(staleness.max()) ** 2,
     )
 

@@ -47,6 +47,8 @@ class Schedule(NamedTuple):
     """C: jobs that can be out at once; 0 where all gradients are taken at x_t."""
     may_repeat: bool
     """Whether a worker can have several gradients in one update."""
+    state_bytes: int
+    """Bytes of its state."""
     staleness_second_moment: float | None
     """E[s²], steps²: of the gradient of an update that is stalest on average; None where it is not known."""
 
@@ -58,7 +60,8 @@ class Schedule(NamedTuple):
             staleness: the largest of the schedule at hand, steps.
         """
         del num_workers
-        return self.staleness_second_moment is not None and self.staleness_second_moment >= staleness**2
+        promised = self.staleness_second_moment
+        return promised is not None and (promised == 0 or promised >= staleness**2)
 
 
 def check(schedule: Any, *, num_workers: int) -> Schedule:

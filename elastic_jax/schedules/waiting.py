@@ -3,12 +3,15 @@
                     waits for the first         the others              who comes                 reads
     k_sync          K of the workers            are stopped             rests                     all read x_{t+1}
     k_batch_sync    K gradients of any worker   are stopped             begins anew at x_t        all read x_{t+1}
+    k_batch_fresh   K gradients taken at x_t    go on, for nothing      begins anew at x_t        when they come
     k_async         K of the workers            go on                   rests                     the K read x_{t+1}
     k_batch_async   K gradients of any worker   go on                   begins anew at once       x_t; the K-th x_{t+1}
 
-K = n makes `k_async` and `k_sync` the same, K = 1 `k_async` and `k_batch_async`.
+K = n makes `k_async` and `k_sync` the same, K = 1 `k_async` and `k_batch_async`. In `k_batch_fresh` nobody can be
+stopped: what was begun at an older x is awaited, and left out.
 
-Source: Dutta, Joshi, Ghosh, Dube, Nagpurkar, Slow and Stale Gradients, AISTATS 2018, arXiv 1803.01113, section 2.
+Source: Dutta, Joshi, Ghosh, Dube, Nagpurkar, Slow and Stale Gradients, AISTATS 2018, arXiv 1803.01113, section 2;
+Tyurin, Richtárik, 2023, arXiv 2305.12387, for `k_batch_fresh`, Rennala SGD.
 Departures: which x the K-th of k_batch_async reads is not said there; it is x_{t+1}, as its push completes the update.
 """
 
@@ -58,6 +61,17 @@ def k_batch_sync(num_workers: int, num_awaited: int | None = None, *, clock: Clo
     return _make(num_workers, num_awaited, clock, rule="k_batch_sync")
 
 
+def k_batch_fresh(num_workers: int, num_awaited: int | None = None, *, clock: Clock | None = None) -> Schedule:
+    """The first K gradients at x_t, of whomever; others are left out when they come, and their workers read x_t.
+
+    Args:
+        num_workers: n >= 1.
+        num_awaited: K >= 1; None: half of them, rounded up.
+        clock: of `clocks`; default exponential with mean 1 second.
+    """
+    return _make(num_workers, num_awaited, clock, rule="k_batch_fresh")
+
+
 def k_async(num_workers: int, num_awaited: int | None = None, *, clock: Clock | None = None) -> Schedule:
     """The first K workers that are done, who wait for each other; the others go on with what they have read.
 
@@ -86,7 +100,10 @@ def _make(num_workers: int, num_awaited: int | None, clock: Clock | None, *, rul
     most = None if may_repeat else n
     k = (n + 1) // 2 if num_awaited is None else arguments.integer("num_awaited", num_awaited, low=1, high=most)
     clock = clocks.check(clock, num_workers=n)
-    next_round = partial(_repeating if may_repeat else _resting, clock=clock, num_awaited=k, goes_on=goes_on)
+    if rule == "k_batch_fresh":
+        next_round = partial(_fresh, clock=clock, num_awaited=k)
+    else:
+        next_round = partial(_repeating if may_repeat else _resting, clock=clock, num_awaited=k, goes_on=goes_on)
     return Schedule(
         init=partial(_start, clock=clock, num_workers=n),
         next_round=next_round,
@@ -94,6 +111,7 @@ def _make(num_workers: int, num_awaited: int | None, clock: Clock | None, *, rul
         num_awaited=k,
         num_slots=n if goes_on and not (rule == "k_async" and k == n) else 0,
         may_repeat=may_repeat and k > 1,
+        state_bytes=12 * n,
         staleness_second_moment=clock.staleness_second_moment(n, num_awaited=k, rule=rule),
     )
 
@@ -145,6 +163,28 @@ def _repeating(
         jobs = machine.begin(own, new_state.jobs, clock, everybody, message_seconds=message_seconds)
         new_state = Waiting(jobs, jnp.full_like(state.read_steps, t + 1))
     return new_state, by_worker(came, read_steps, came, next_reads, elapsed)
+
+
+def _fresh(
+    key: Array, state: Waiting, t: Array, message_seconds: float, *, clock: Clock, num_awaited: int
+) -> tuple[Waiting, Round]:
+    """The next one that is done, until K have come that began at x_t; what began before is left out."""
+
+    def arrive(carry: tuple[Waiting, Array, Array, Array, Array]) -> tuple[Waiting, Array, Array, Array, Array]:
+        (jobs, reads), before, came, count, number = carry
+        worker, seconds = machine.next_done(jobs)
+        is_fresh = reads[worker] == t
+        came = jnp.where(is_fresh, came.at[count].set(worker), came)
+        count = count + is_fresh.astype(jnp.int32)
+        own = jax.random.fold_in(key, number)
+        jobs = machine.begin_one(own, machine.wait(jobs, seconds), clock, worker, message_seconds=message_seconds)
+        reads = reads.at[worker].set(t + (count == num_awaited).astype(jnp.int32))
+        return Waiting(jobs, reads), before + seconds, came, count, number + 1
+
+    start = (state, jnp.zeros((), jnp.float32), jnp.zeros(num_awaited, jnp.int32), jnp.int32(0), jnp.int32(0))
+    new_state, elapsed, came, *_ = lax.while_loop(lambda carry: carry[3] < num_awaited, arrive, start)
+    now = jnp.full(num_awaited, t, jnp.int32)
+    return new_state, by_worker(came, now, came, now, elapsed)
 
 
 def by_worker(workers: Array, read_steps: Array, slots: Array, next_reads: Array, elapsed: Array) -> Round:

@@ -57,7 +57,11 @@ def chosen(algorithm: Algorithm, params: Params, problem: Problem | None) -> tup
             "weights",
             "at most 1/n for each that arrives in parallel steps, 1 in single ones",
             partial(
-                steps.has_weights, num_workers=n, is_mean=lacks.UNMIXED in reasons, has_anchor=lacks.ANCHORED in reasons
+                steps.has_weights,
+                num_workers=n,
+                is_mean=lacks.UNMIXED in reasons,
+                has_anchor=lacks.ANCHORED in reasons,
+                can_be_less=declared.get("staleness_compensation") is not None,
             ),
         ),
         Check("EC:P8", "ages within what is declared", partial(steps.has_ages, max_delay=_largest_age(declared))),

@@ -28,8 +28,13 @@ def is_finite(step: Step) -> Comparison:
     return rounding.holds(reduce(jnp.logical_and, [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(trees)]))
 
 
-def has_weights(step: Step, *, num_workers: int, is_mean: bool, has_anchor: bool) -> Comparison:
-    """At most 1/n for each that arrives in parallel steps, else 1 in all, or 1/r in a mean of r rows; 0 for nobody."""
+def has_weights(
+    step: Step, *, num_workers: int, is_mean: bool, has_anchor: bool, can_be_less: bool = False
+) -> Comparison:
+    """At most 1/n for each that arrives in parallel steps, else 1 in all, or 1/r in a mean of r rows; 0 for nobody.
+
+    Or at most that, where a gradient is given less for its age.
+    """
     weights, workers = step.moment.info.weights, step.moment.info.workers
     is_worker, is_zero = (workers >= -1) & (workers < num_workers), weights == 0
     if workers.shape[0] == num_workers:
@@ -37,7 +42,8 @@ def has_weights(step: Step, *, num_workers: int, is_mean: bool, has_anchor: bool
     else:
         num_rows = stacked.num_rows(step.moment.state.local_params) + has_anchor if is_mean else 1
         expected = jnp.sum(~is_zero) / num_rows if is_mean else 1.0
-        is_right = jnp.abs(jnp.sum(weights) - expected) < NEAR
+        off = jnp.sum(weights) - expected
+        is_right = (off if can_be_less else jnp.abs(off)) < NEAR
     is_weight = (weights >= 0) & is_right
     return rounding.holds(jnp.all(is_worker & jnp.where(workers < 0, is_zero, is_weight)))
 

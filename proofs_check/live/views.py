@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from elastic_jax import base, stacked
+from elastic_jax import base, links, schedules, stacked
 from proofs_check import lacks
 from proofs_check.live import messages, rounding
 from proofs_check.live.messages import lacking
@@ -39,10 +39,13 @@ def account(reasons: frozenset[str], state: Any, declared: Mapping[str, Any]) ->
         declared: the arguments that are bound in it.
     """
     fields = {name for name in getattr(state, "_fields", ()) if jax.tree.leaves(getattr(state, name))}
-    if not reasons:
+    if not reasons and "schedule" not in declared:
         return Account("EC:I2", "v = x", _nothing)
     if reasons == {lacks.LATE} and "history" in fields:
         return Account("EC:I2", "v is x of `staleness` steps ago", _past)
+    if "schedule" in declared and reasons <= {lacks.LATE}:
+        what = "v is x of `staleness` steps ago, as the schedule drawn anew says; so is what is kept"
+        return Account("EC:I2", what, partial(_scheduled, schedule=declared["schedule"], link=declared["link"]))
     if reasons == {lacks.LATE} and {"snapshots", "read_steps"} <= fields:
         return Account("EC:I2", "v is x of `staleness` steps ago", _snapshot)
     if reasons == {lacks.UNSENT}:
@@ -120,6 +123,24 @@ def _snapshot(step: Step) -> Comparison:
     return rounding.worst(
         rounding.close(step, views), rounding.close(step, kept), rounding.holds(is_told), rounding.holds(is_kept)
     )
+
+
+def _scheduled(step: Step, *, schedule: schedules.Schedule, link: links.Link) -> Comparison:
+    """Workers, views, ages and seconds are those of the schedule; slots hold what was read, x_t or x_{t+1}."""
+    moment, info = step.moment, step.moment.info
+    assert moment.key is not None
+    t, state, new_state, params = moment.num_steps, moment.state, moment.new_state, moment.params
+    seconds = links.there_and_back(link, params)
+    _, done = schedule.next_round(base.split_key(moment.key).schedule, state.schedule_state, t, seconds)
+    views = stacked.broadcast(params, schedule.num_awaited)
+    is_told = jnp.all(done.workers == info.workers) & jnp.all(t - done.read_steps == info.staleness)
+    found = [rounding.holds(is_told & (done.elapsed == info.elapsed) & jnp.all(done.read_steps <= t))]
+    if schedule.num_slots:
+        held = stacked.take_rows(state.snapshots, done.slots)
+        views = stacked.where_rows(done.read_steps < t, held, views)
+        kept = schedules.keep(schedule, done, t, params, moment.new_params, state.snapshots)
+        found.append(rounding.close(step, stacked.subtract(new_state.snapshots, kept)))
+    return rounding.worst(rounding.close(step, stacked.subtract(info.views, views)), *found)
 
 
 def _unsent(step: Step) -> Comparison:

@@ -166,6 +166,37 @@ SETTINGS: dict[str, tuple[base.Algorithm, dict[str, tuple[Any, str]]]] = {
         build("parameter_server_sgd", clock=clocks.exponential()),
         {"everybody reads": (everybody_reads, "EC:I2"), "weights of the mean": (told("weights", 0.25), "weights")},
     ),
+    "the first K workers, stopped": (
+        build("k_sync_sgd", num_awaited=2),
+        {"views told wrong": (told("views", 1.01), "EC:I2"), "weights of the mean": (told("weights", 0.5), "weights")},
+    ),
+    "the first K gradients, stopped": (
+        build("k_batch_sync_sgd"),
+        {"views told wrong": (told("views", 1.01), "EC:I2"), "ages told wrong": (stale(1), "EC:I2")},
+    ),
+    "the first K workers": (
+        build("k_async_sgd", num_awaited=2, clock=clocks.gamma(2.0)),
+        {
+            "everybody reads": (everybody_reads, "EC:I2"),
+            "what was read is forgotten": (scaled("snapshots", 0.999), "EC:I2"),
+            "ages told wrong": (stale(1), "EC:I2"),
+        },
+    ),
+    "the first K gradients": (
+        build("k_batch_async_sgd", num_awaited=3, staleness_compensation=0.01),
+        {
+            "everybody reads": (everybody_reads, "EC:I2"),
+            "weights of all": (told("weights", 3.0), "weights"),
+            "seconds told wrong": (told("elapsed", 1.01), "EC:I2"),
+        },
+    ),
+    "shuffled jobs": (
+        build("scheduled_sgd"),
+        {
+            "what was read is forgotten": (scaled("snapshots", 0.999), "EC:I2"),
+            "ages told wrong": (stale(1), "EC:I2"),
+        },
+    ),
     "shared memory": (
         build("shared_memory_sgd", reads=reads.ages(3), **TOP),
         {

@@ -148,10 +148,10 @@ def test_workers_that_differ_skip_the_whole_theorem(id):
 def other_steps(setting):
     """Hypotheses on the form of steps, which fail where x has more than the workers: an anchor, an outer optimiser.
 
-    And where only some of the rows that x is the mean of take a step: one, or a pair.
+    And where only some of the rows that x is the mean of take a step, one or a pair; or some of the workers, K of n.
     """
     variant = algorithms.variants().get(setting.split(" ")[0])
-    others = {"anchor_params", "outer_params", "read_params", "next_workers"}
+    others = {"anchor_params", "outer_params", "read_params", "next_workers", "schedule_state"}
     is_other = variant is not None and others & set(variant.State._fields)
     return ("single steps", "parallel steps, ", "x moves by -α Σ w G") if is_other else ()
 

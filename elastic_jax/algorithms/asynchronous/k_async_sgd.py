@@ -36,7 +36,7 @@ SGD_LIMIT: Mapping[str, Any] = {"num_workers": 1}
 
 
 class State(NamedTuple):
-    """State of K-async SGD. Bytes: 4 + P + O + n * P * (schedule.num_slots > 0) + 12 * n."""
+    """State of K-async SGD. Bytes: 4 + P + O + n * P * (schedule.num_slots > 0) + schedule.state_bytes."""
 
     num_steps: Array
     """int32[]. Updates made."""
@@ -46,8 +46,8 @@ class State(NamedTuple):
     """The state of the server's optimiser."""
     snapshots: Stacked[PyTree]
     """[n, ...], parameter units. s_t^i: what each worker has read; () where all are awaited."""
-    waiting: schedules.Waiting
-    """Of the schedule: what every worker is at, and when it read."""
+    schedule_state: PyTree
+    """What every worker is at, and when it read."""
 
 
 def init(
@@ -65,7 +65,7 @@ def init(
         params=params,
         opt_state=optimizer.init(params),
         snapshots=stacked.broadcast(params, schedule.num_slots) if schedule.num_slots else (),
-        waiting=schedule.init(key, links.there_and_back(link, params)),
+        schedule_state=schedule.init(key, links.there_and_back(link, params)),
     )
 
 
@@ -87,7 +87,7 @@ def step(
 
     # read: I, v^i = s^i
     message_seconds = links.there_and_back(link, params)
-    waiting, done = schedule.next_round(key_schedule, state.waiting, t, message_seconds)
+    schedule_state, done = schedule.next_round(key_schedule, state.schedule_state, t, message_seconds)
     views = schedules.read(schedule, done, t, params, state.snapshots)
 
     # compute: g^i = g_i(v^i, ξ^i), u^i = -α g^i, α^i
@@ -105,7 +105,7 @@ def step(
         params=new_params,
         opt_state=opt_state,
         snapshots=schedules.keep(schedule, done, t, params, new_params, state.snapshots),
-        waiting=waiting,
+        schedule_state=schedule_state,
     )
     return new_state, base.info(
         workers=done.workers,

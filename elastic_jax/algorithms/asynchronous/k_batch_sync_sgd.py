@@ -34,7 +34,7 @@ SGD_LIMIT: Mapping[str, Any] = {"num_workers": 1}
 
 
 class State(NamedTuple):
-    """State of K-batch-sync SGD. Bytes: 4 + P + O + 12 * n."""
+    """State of K-batch-sync SGD. Bytes: 4 + P + O + schedule.state_bytes."""
 
     num_steps: Array
     """int32[]. Updates made."""
@@ -42,8 +42,8 @@ class State(NamedTuple):
     """[...], parameter units. x_t: what the server stores."""
     opt_state: PyTree
     """The state of the server's optimiser."""
-    waiting: schedules.Waiting
-    """Of the schedule: what every worker is at."""
+    schedule_state: PyTree
+    """What every worker is at."""
 
 
 def init(
@@ -60,7 +60,7 @@ def init(
         num_steps=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=optimizer.init(params),
-        waiting=schedule.init(key, links.there_and_back(link, params)),
+        schedule_state=schedule.init(key, links.there_and_back(link, params)),
     )
 
 
@@ -79,7 +79,7 @@ def step(
 
     # read: I, v^i = x
     message_seconds = links.there_and_back(link, state.params)
-    waiting, done = schedule.next_round(key_schedule, state.waiting, state.num_steps, message_seconds)
+    schedule_state, done = schedule.next_round(key_schedule, state.schedule_state, state.num_steps, message_seconds)
     views = stacked.broadcast(state.params, schedule.num_awaited)
 
     # compute: g^i = g_i(v^i, ξ^i), u^i = -α g^i
@@ -94,7 +94,7 @@ def step(
         num_steps=state.num_steps + 1,
         params=stacked.add(state.params, update),
         opt_state=opt_state,
-        waiting=waiting,
+        schedule_state=schedule_state,
     )
     return new_state, base.info(
         workers=done.workers,

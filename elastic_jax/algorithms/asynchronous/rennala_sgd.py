@@ -1,0 +1,184 @@
+"""Rennala SGD: the first B gradients taken at the current parameters make the update, and older ones are left out.
+
+    i_1, ..., i_B = the workers of the first B gradients that were begun at x_t
+    v_t^k   = x_t                               the view, of all that count
+    g_t^k   = g_{i_k}(v_t^k, ξ_t^k)             `grads`, each of a sample of its own
+    u_t^k   = -α g_t^k                          `updates`
+    x_{t+1} = x_t + (1/B) Σ_k u_t^k             the global step
+
+With `stops` all begin anew at x_{t+1}; else who is at an older gradient goes on to its end, which then is left out.
+
+View: x_t; there is no staleness. Fast workers contribute more. Info lists the gradients by their workers.
+Global parameters: x_t is stored at the server.
+Optimiser: one, at the server, acting on the mean of the B gradients.
+Limit: with one worker and B = 1 this is SGD.
+
+Source: Tyurin, Richtárik, Optimal Time Complexities of Parallel Stochastic Optimization Methods Under a Fixed
+Computation Model, NeurIPS 2023, arXiv 2305.12387. With `stops` it is `k_batch_sync_sgd` with K = B.
+Departures: there nobody is stopped. What is left out is not evaluated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from elastic_jax import arguments, base, clocks, links, schedules, stacked
+from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, StepSize
+
+SGD_LIMIT: Mapping[str, Any] = {"num_workers": 1}
+
+
+class State(NamedTuple):
+    """State of Rennala SGD. Bytes: 4 + P + O + schedule.state_bytes."""
+
+    num_steps: Array
+    """int32[]. Updates made."""
+    params: Params
+    """[...], parameter units. x_t: what the server stores."""
+    opt_state: PyTree
+    """The state of the server's optimiser."""
+    schedule_state: PyTree
+    """What every worker is at."""
+
+
+def init(
+    key: Array,
+    params: Params,
+    *,
+    optimizer: optax.GradientTransformation,
+    schedule: schedules.Schedule,
+    link: links.Link,
+) -> State:
+    """Every worker has read `params` [...] and begins."""
+    params = arguments.float_params("params", params)
+    return State(
+        num_steps=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        schedule_state=schedule.init(key, links.there_and_back(link, params)),
+    )
+
+
+def step(
+    key: Array,
+    state: State,
+    data: PyTree,
+    *,
+    oracle: Oracle,
+    optimizer: optax.GradientTransformation,
+    schedule: schedules.Schedule,
+    link: links.Link,
+) -> tuple[State, Info]:
+    """One update: the equations of the module, in their order."""
+    key_schedule, key_samples, _ = base.split_key(key)
+
+    # read: i_k, v^k = x
+    message_seconds = links.there_and_back(link, state.params)
+    schedule_state, done = schedule.next_round(key_schedule, state.schedule_state, state.num_steps, message_seconds)
+    views = stacked.broadcast(state.params, schedule.num_awaited)
+
+    # compute: g^k = g_{i_k}(v^k, ξ^k), u^k = -α g^k
+    losses, grads = schedules.gradients(oracle, key_samples, schedule, done, views, data)
+    weights = jnp.full(schedule.num_awaited, 1.0 / schedule.num_awaited)
+    update, opt_state, updates, shift = stacked.update_one_optimizer(
+        optimizer, grads, weights, state.opt_state, state.params
+    )
+
+    # apply: x = x + (1/B) Σ u^k
+    new_state = State(
+        num_steps=state.num_steps + 1,
+        params=stacked.add(state.params, update),
+        opt_state=opt_state,
+        schedule_state=schedule_state,
+    )
+    return new_state, base.info(
+        workers=done.workers,
+        views=views,
+        losses=losses,
+        grads=grads,
+        updates=updates,
+        weights=weights,
+        bits_sent=8 * stacked.num_bytes(state.params),
+        elapsed=done.elapsed,
+        shift=shift,
+    )
+
+
+def global_params(state: State) -> Params:
+    """x_t: the parameters of the server."""
+    return state.params
+
+
+def consistency_bound(constants: Constants, params: Params) -> float:
+    """0: all gradients of an update are taken at x_t."""
+    del constants, params
+    return 0.0
+
+
+def build(
+    oracle: Oracle,
+    *,
+    num_workers: int,
+    step_size: StepSize | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    batch_size: int | None = None,
+    stops: bool = False,
+    clock: clocks.Clock | None = None,
+    link: links.Link | None = None,
+) -> Algorithm:
+    """Rennala SGD with n workers.
+
+    Args:
+        oracle: stacked stochastic gradients, see `base.Oracle`; called with k = B; where B = n > 1 twice,
+            with a half of them.
+        num_workers: n >= 1.
+        step_size: α > 0 of plain SGD, a float or an optax schedule, parameter / gradient units; default 0.1.
+        optimizer: an optax optimiser instead of plain SGD, at the server, of the mean of the B gradients.
+        batch_size: B >= 1, gradients in an update. Default: half as many as workers, rounded up.
+        stops: whoever is at an older gradient is stopped.
+        clock: compute times, of `clocks`; default exponential with mean 1 second.
+        link: seconds of a message, of `links`: a gradient costs two, of all parameters there and back; default none.
+
+    Raises:
+        TypeError, ValueError: naming the argument, its value and its range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from elastic_jax import clocks, oracles
+        >>> from elastic_jax.algorithms import rennala_sgd
+        >>> oracle = oracles.from_loss(lambda x, batch: 0.5 * jnp.sum((x - batch) ** 2))
+        >>> clock = clocks.recorded([[1.0], [5.0], [2.0]])
+        >>> algorithm = rennala_sgd.build(oracle, num_workers=3, step_size=0.5, batch_size=2, clock=clock)
+        >>> state = algorithm.init(jax.random.key(0), jnp.zeros(1))
+        >>> for t in range(2):
+        ...     state, info = algorithm.step(jax.random.key(t), state, jnp.array([[1.0], [3.0], [5.0]]))
+        ...     print(info.workers, info.elapsed, state.params)
+        [0 0] 2.0 [0.5]
+        [0 0] 2.0 [0.75]
+    """
+    num_workers = arguments.integer("num_workers", num_workers, low=1)
+    _, optimizer = base.make_optimizer(step_size, optimizer)
+    if batch_size is not None:
+        batch_size = arguments.integer("batch_size", batch_size, low=1)
+    make = schedules.k_batch_sync if arguments.flag("stops", stops) else schedules.k_batch_fresh
+    schedule = make(num_workers, batch_size, clock=clock)
+    link = links.check(link)
+    return Algorithm(
+        init=partial(init, optimizer=optimizer, schedule=schedule, link=link),
+        step=partial(
+            step,
+            oracle=base.check_oracle(oracle),
+            optimizer=optimizer,
+            schedule=schedule,
+            link=link,
+        ),
+        global_params=global_params,
+        consistency_bound=consistency_bound,
+        num_workers=num_workers,
+    )
