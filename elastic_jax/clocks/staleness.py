@@ -23,15 +23,15 @@ def second_moment(order: str | None, num_workers: int, num_awaited: int, rule: s
     Args:
         order: "uniform", "in turn" or None, see `Clock`.
         num_workers: P >= 1.
-        num_awaited: K, in [1, P].
+        num_awaited: K >= 1; at most P where nobody comes twice.
         rule: see `schedules`.
 
     Returns:
         None where no closed form is known.
     """
     p = arguments.integer("num_workers", num_workers, low=1)
-    k = arguments.integer("num_awaited", num_awaited, low=1, high=p)
     arguments.one_of("rule", rule, RULES)
+    k = arguments.integer("num_awaited", num_awaited, low=1, high=None if "batch" in rule else p)
     if rule in FRESH or p == 1 or (rule == "k_async" and k == p):
         return 0.0
     if order == "uniform":
