@@ -1,5 +1,6 @@
 """Schedules are what a queue of events does, replay bit for bit, and are told apart from what users wrote down."""
 
+import functools
 import heapq
 
 import jax
@@ -17,7 +18,7 @@ RULES = {
     "k_async": schedules.k_async,
     "k_batch_async": schedules.k_batch_async,
 }
-SIZES = [(1, 1), (2, 1), (3, 2), (5, 3), (4, 4), (5, 1)]
+SIZES = [(1, 1), (3, 2), (4, 4), (5, 1)]
 NUM_ROUNDS = 40
 TIMES = np.random.default_rng(0).gamma(2.0, size=(5, 400)).astype(np.float32)
 KEY = jax.random.key(0)
@@ -111,7 +112,7 @@ def assigned(schedule):
     return states, rounds
 
 
-@pytest.mark.parametrize(("c", "b"), [(None, 1), (None, 3), (1, 1), (5, 5), (3, 2)])
+@pytest.mark.parametrize(("c", "b"), [(None, 1), (1, 1), (5, 5), (3, 2)])
 @pytest.mark.parametrize("rule", ASSIGNING)
 def test_jobs_are_done_in_turn_by_those_they_are_given_to(rule, c, b):
     """Written down with queues of workers: the jobs given are read off the states, all else follows."""
@@ -179,9 +180,18 @@ def test_random_jobs_are_uniform():
 
 
 EVERY = {
-    **{f"{rule}({n}, {k})": make(n, k) for rule, make in RULES.items() for n, k in [(4, 2), (4, 4)]},
-    **{f"{rule}, b = {b}": make(4, num_awaited=b) for rule, make in ASSIGNING.items() for b in (1, 2, 4)},
+    **{rule: make(4, 2) for rule, make in RULES.items()},
+    "k_batch_async, 4": schedules.k_batch_async(4, 4),
+    "pure": schedules.pure(4),
+    "random, 2": schedules.random(4, num_awaited=2),
+    "shuffled, 4": schedules.shuffled(4, num_awaited=4),
 }
+
+
+@functools.cache
+def trained(name):
+    """A run on one of these."""
+    return train(EVERY[name])
 
 
 def train(schedule, num_steps=12, **others):
@@ -210,7 +220,7 @@ def test_a_recorded_schedule_replays_bit_for_bit(name):
     table = schedules.record(schedule, KEY, 12)
     again = schedules.replay(table, num_workers=4)
     jax.tree.map(np.testing.assert_array_equal, schedules.record(again, jax.random.key(5), 12), table)
-    (first, one), (second, other) = train(schedule), train(again)
+    (first, one), (second, other) = trained(name), train(again)
     np.testing.assert_array_equal(first, second)
     for field in ("workers", "staleness", "elapsed", "losses"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field), field)
@@ -231,7 +241,7 @@ def test_a_variant_is_its_schedule(name):
 @pytest.mark.parametrize("name", EVERY)
 def test_views_are_past_parameters(name):
     """They are x_s with s = t - staleness, bit for bit."""
-    params, info = train(EVERY[name])
+    params, info = trained(name)
     for t, k in np.ndindex(info.workers.shape):
         view = settings.flatten(jax.tree.map(lambda leaf, t=t, k=k: leaf[t, k], info.views))
         np.testing.assert_array_equal(view, params[t - info.staleness[t, k]])
@@ -348,10 +358,9 @@ def test_a_schedule_is_found_in_what_a_machine_wrote_down(tmp_path):
         np.testing.assert_array_equal(found.workers, table.workers)
         np.testing.assert_array_equal(found.read_steps, table.read_steps)
         np.testing.assert_allclose(found.elapsed, table.elapsed, rtol=1e-4, atol=1e-5)
-    three = schedules.from_csv(tmp_path / "all.csv", num_workers=5, num_awaited=1)
-    data, params = settings.quadratics(4), []
-    del data, params
-    assert three.num_slots == 1 + int((np.arange(30) - table.read_steps[:, 0]).max())
+    assert schedules.from_csv(tmp_path / "all.csv", num_workers=5).num_slots == 1 + int(
+        (np.arange(30) - table.read_steps[:, 0]).max()
+    )
     with pytest.raises(ValueError, match="has 30 lines; it must have num_awaited = 31 at least"):
         schedules.from_csv(tmp_path / "some.csv", num_workers=5, num_awaited=31)
 

@@ -25,7 +25,9 @@ PARTS = "barriers clocks compressors convolutions crashes data delays devices dr
 LEVELS = {
     **dict.fromkeys(("arguments", "descriptions", "keys"), 0),
     **dict.fromkeys(("base", "stacked"), 1),
-    **dict.fromkeys([*PARTS.split(), "links", "oracles", "problems", "reads", "schedules", "shares", "topologies"], 2),
+    **dict.fromkeys(
+        [*PARTS.split(), "links", "oracles", "problems", "reads", "schedules", "shares", "topologies", "traces"], 2
+    ),
     "algorithms": 3,
     "proofs_check": 5,
     **dict.fromkeys(("cli", "experiments", "benchmarks"), 6),

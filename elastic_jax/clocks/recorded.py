@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from elastic_jax import arguments
+from elastic_jax import arguments, traces
 from elastic_jax.clocks.clock import Clock
 
 COLUMNS = ("worker", "seconds")
@@ -55,72 +54,15 @@ def from_csv(path: str | os.PathLike[str], *, num_workers: int | None = None) ->
         ValueError: a line that is wrong, naming it, or a worker without gradients.
     """
     found: dict[int, list[float]] = {}
-    lines = read_lines(Path(path), COLUMNS)
+    lines = traces.read_lines(Path(path), COLUMNS)
     for number, (worker, seconds) in lines:
-        who = as_worker(path, number, worker, num_workers)
-        found.setdefault(who, []).append(as_seconds(path, number, seconds, above=0.0))
+        who = traces.as_worker(path, number, worker, num_workers)
+        found.setdefault(who, []).append(traces.as_seconds(path, number, seconds, above=0.0))
     n = max(found) + 1 if num_workers is None else num_workers
     missing = [worker for worker in range(n) if worker not in found]
     if missing:
         raise ValueError(f"{path} has no line of worker {missing[0]}; it must have one at least of each of {n} workers")
     return recorded([found[worker] for worker in range(n)])
-
-
-def read_lines(
-    path: Path, columns: tuple[str, ...], *, optional: str | None = None
-) -> list[tuple[int, tuple[str, ...]]]:
-    """(number of the line, its cells of these columns, and of `optional` if it is there), after the headings."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            names = reader.fieldnames or ()
-            missing = [column for column in columns if column not in names]
-            if missing:
-                raise ValueError(f"{path}, line 1: the headings {names} lack {missing[0]!r}; they must have {columns}")
-            wanted = (*columns, optional) if optional in names else columns
-            lines = [(reader.line_num, tuple(line[column] or "" for column in wanted)) for line in reader]
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist; it must be a file with the columns {columns}") from None
-    if not lines:
-        raise ValueError(f"{path} has no lines after the headings; it must have one at least")
-    return lines
-
-
-def as_worker(path: str | os.PathLike[str], number: int, cell: str, num_workers: int | None) -> int:
-    """The number of a worker, in [0, num_workers)."""
-    valid = "an integer >= 0" if num_workers is None else f"an integer in [0, {num_workers - 1}]"
-    try:
-        worker = int(cell)
-    except ValueError:
-        raise ValueError(f"{path}, line {number}: worker = {cell!r}; it must be {valid}") from None
-    if worker < 0 or (num_workers is not None and worker >= num_workers):
-        raise ValueError(f"{path}, line {number}: worker = {worker} is unknown; it must be {valid}")
-    return worker
-
-
-def as_seconds(
-    path: str | os.PathLike[str], number: int, cell: str, *, low: float = 0.0, above: float | None = None
-) -> float:
-    """A finite number >= `low`, and > `above`."""
-    try:
-        seconds = float(cell)
-    except ValueError:
-        seconds = float("nan")
-    if not (np.isfinite(seconds) and seconds >= low and (above is None or seconds > above)):
-        valid = f">= {low:g}" if above is None else f"> {above:g}"
-        raise ValueError(f"{path}, line {number}: seconds = {cell!r}; it must be a finite number {valid}")
-    return seconds
-
-
-def as_step(path: str | os.PathLike[str], number: int, cell: str, last: int) -> int:
-    """The number of an update, in [0, last]."""
-    try:
-        step = int(cell)
-    except ValueError:
-        step = -1
-    if not 0 <= step <= last:
-        raise ValueError(f"{path}, line {number}: read = {cell!r}; it must be an integer in [0, {last}]")
-    return step
 
 
 def _by_worker(times: Any) -> list[np.ndarray]:

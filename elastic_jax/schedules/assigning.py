@@ -117,6 +117,7 @@ def _make(rule: str, num_workers: int, num_awaited: int, num_jobs: int | None, c
     c = n if num_jobs is None else arguments.integer("num_jobs", num_jobs, low=1, high=most)
     b = arguments.integer("num_awaited", num_awaited, low=1, high=c)
     clock = clocks.check(clock, num_workers=n)
+    is_whole = rule.startswith("shuffled") and b == c and n % b == 0  # each update is a part of one permutation
     is_known = rule == "pure" and b == 1 and c == n
     return Schedule(
         init=partial(_start, rule=rule, clock=clock, num_workers=n, num_jobs=c),
@@ -124,7 +125,7 @@ def _make(rule: str, num_workers: int, num_awaited: int, num_jobs: int | None, c
         num_workers=n,
         num_awaited=b,
         num_slots=0 if b == c else c,
-        may_repeat=b > 1 and rule != "pure",
+        may_repeat=b > 1 and rule != "pure" and not is_whole,
         state_bytes=12 * c + 8 * n + (4 * n + 4) * rule.startswith("shuffled"),
         staleness_second_moment=0.0 if b == c else clock.staleness_second_moment(n) if is_known else None,
     )

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from elastic_jax import arguments
-from elastic_jax.clocks import recorded as columns
+from elastic_jax import arguments, traces
 from elastic_jax.schedules.schedule import Round, Schedule
 
 PyTree = Any
@@ -91,7 +90,7 @@ def from_csv(path: str | os.PathLike[str], *, num_workers: int, num_awaited: int
     """
     n = arguments.integer("num_workers", num_workers, low=1)
     k = arguments.integer("num_awaited", num_awaited, low=1)
-    lines = columns.read_lines(Path(path), COLUMNS, optional=READ)
+    lines = traces.read_lines(Path(path), COLUMNS, optional=READ)
     workers, reads, times = _parsed(path, lines, n, k)
     num_rounds = len(workers) // k
     if not num_rounds:
@@ -114,14 +113,14 @@ def _parsed(
     workers, reads, times = [], [], [0.0]
     last_reads = dict.fromkeys(range(num_workers), 0)
     for place, (number, (seconds, worker, *read)) in enumerate(lines):
-        who, step = columns.as_worker(path, number, worker, num_workers), place // num_awaited
-        now = columns.as_seconds(path, number, seconds, low=0.0)
+        who, step = traces.as_worker(path, number, worker, num_workers), place // num_awaited
+        now = traces.as_seconds(path, number, seconds, low=0.0)
         if now < times[-1]:
             raise ValueError(
                 f"{path}, line {number}: seconds = {now:g} is less than {times[-1]:g} in the line before; it must not "
                 "be"
             )
-        reads.append(columns.as_step(path, number, read[0], step) if read else last_reads[who])
+        reads.append(traces.as_step(path, number, read[0], step) if read else last_reads[who])
         workers.append(who)
         times.append(now)
         last_reads[who] = (place + 1) // num_awaited
