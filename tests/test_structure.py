@@ -21,7 +21,7 @@ CONTRACT = ["SGD_LIMIT", "State", "init", "step", "global_params", "consistency_
 FILES = sorted(path for path in HOME.rglob("*.py"))
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
-PARTS = "barriers clocks compressors convolutions crashes data delays devices drops exchanges meetings mixings"
+PARTS = "barriers clocks compressors convolutions crashes data delays devices drops exchanges links meetings mixings"
 LEVELS = {
     **dict.fromkeys(("arguments", "descriptions", "keys"), 0),
     **dict.fromkeys(("base", "stacked"), 1),

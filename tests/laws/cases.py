@@ -23,9 +23,9 @@ from elastic_jax import (
     crashes,
     delays,
     drops,
-    links,
     mixings,
     reads,
+    schedules,
     shares,
     topologies,
 )
@@ -78,13 +78,12 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "max_missing": {"2": 2},
     "clock": {
         "constant": clocks.constant(0.5),
-        "exponential": clocks.exponential(2.0),
         "speeds": clocks.per_worker(clocks.gamma(2.0), (1.0, 2.0, 1.0, 5.0)),
-        "recorded": clocks.recorded([[1.0, 2.0], [3.0], [0.5, 0.5, 4.0], [1.5]]),
     },
-    "num_awaited": {"1": 1, "2": 2},
+    "num_awaited": {"3": 3},
+    "schedule": {"random": schedules.random(NUM_WORKERS, num_awaited=2)},
+    "batch_size": {"5": 5},
     "staleness_compensation": {"0.01": 0.01},
-    "link": {"slow": links.link(0.5, 1e3)},
     "period": {"1": 1, "3": 3, "each its own": (1, 2, 4, 2)},
     "mixing": {
         "around_ring": mixings.around_ring,
