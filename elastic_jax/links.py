@@ -2,8 +2,8 @@
 
     seconds = latency + bits/bandwidth
 
-The same link is for all workers, each of which has one of its own, and for every algorithm: those with a clock take it
-as an argument, and of any run `metrics.total_seconds(..., link=)` says what its messages would have taken.
+Every worker has a link of its own, and all are alike. Algorithms with a schedule take it as an argument; of the
+messages of any other, `Info.bits_sent`, it says how long they would have taken.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Link(NamedTuple):
     latency: float
     """Seconds until the first bit comes."""
     bandwidth: float
-    """Bits in a second; inf: none is waited for."""
+    """Bits in a second; inf: their number does not matter."""
 
     def seconds(self, bits: float | Array, num_messages: float | Array = 1) -> float | Array:
         """Seconds of `num_messages` messages one after the other, `bits` together.
@@ -34,15 +34,15 @@ class Link(NamedTuple):
         return self.latency * num_messages + bits / self.bandwidth
 
 
-def link(latency: float = 0.0, bandwidth: float = math.inf) -> Link:
+def link(latency: float = 0.0, bandwidth: float | None = None) -> Link:
     """A link with these properties; by default messages take no time.
 
     Args:
         latency: seconds, >= 0.
-        bandwidth: bits in a second, > 0; inf is allowed.
+        bandwidth: bits in a second, > 0; None: as many as there are.
     """
     latency = arguments.real("latency", latency, low=0.0)
-    return Link(latency, bandwidth if bandwidth == math.inf else arguments.real("bandwidth", bandwidth, above=0.0))
+    return Link(latency, math.inf if bandwidth is None else arguments.real("bandwidth", bandwidth, above=0.0))
 
 
 def check(given: Link | None) -> Link:

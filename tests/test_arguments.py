@@ -88,7 +88,7 @@ BAD = {
     "clock": NOT_A_PART,
     "link": NOT_A_PART,
     "schedule": NOT_A_PART,
-    "num_awaited": not_an_integer(1),
+    **dict.fromkeys(("num_awaited", "threshold", "batch_size"), not_an_integer(1)),
     "staleness_compensation": ABOVE_ZERO,
     "topology": NOT_A_PART | st.none(),
     "local_steps": not_an_integer(1) | st.none(),
@@ -207,7 +207,8 @@ AVERAGES = (mixings.around_ring, mixings.average, mixings.exponential, mixings.o
 
 ASSIGNING = (schedules.pure, schedules.random, schedules.shuffled, schedules.shuffled_once)
 TO_ALL = (schedules.k_sync, schedules.k_async, *ASSIGNING)
-SCHEDULES = (*TO_ALL, schedules.k_batch_sync, schedules.k_batch_async)
+SCHEDULES = (*TO_ALL, schedules.k_batch_sync, schedules.k_batch_async, schedules.k_batch_fresh)
+FILE = pathlib.Path(__file__)
 TABLE = schedules.record(schedules.k_async(4, 2), jax.random.key(0), 3)
 BELOW_ZERO = st.one_of(
     st.floats(max_value=0, exclude_max=True), st.sampled_from([math.nan, math.inf, True, "0.5", None, 1j, np.ones(2)])
@@ -288,7 +289,10 @@ PART_PARAMETERS = [
     (schedules.replay, {"num_workers": 4}, "table", NOT_A_PART),
     (schedules.replay, {"table": TABLE}, "num_workers", not_an_integer(1)),
     (links.link, {}, "latency", BELOW_ZERO),
-    (links.link, {}, "bandwidth", ABOVE_ZERO.filter(lambda value: value != math.inf)),
+    (links.link, {}, "bandwidth", ABOVE_ZERO),
+    (clocks.from_csv, {"path": FILE}, "num_workers", not_an_integer(1)),
+    (schedules.from_csv, {"path": FILE}, "num_workers", not_an_integer(1)),
+    (schedules.from_csv, {"path": FILE, "num_workers": 2}, "num_awaited", not_an_integer(1)),
     (topologies.complete, {}, "num_workers", not_an_integer(1)),
     (topologies.ring, {}, "num_workers", not_an_integer(1)),
     (topologies.star, {}, "num_workers", not_an_integer(1)),

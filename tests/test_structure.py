@@ -234,7 +234,7 @@ def test_no_reduction_over_the_worker_axis():
 
 FORBIDDEN_FILES = {"utils", "helpers", "common", "core", "misc"}
 FORBIDDEN_WORDS = re.compile(
-    r"\b(learning_rate|lr|num_clients|client_\w+|num_nodes|num_agents|replicas?|lag|latency|topk|grads_tm1"
+    r"\b(learning_rate|lr|num_clients|client_\w+|num_nodes|num_agents|replicas?|lag|topk|grads_tm1"
     r"|params_tm1|TODO|FIXME|XXX|HACK)\b"
 )
 

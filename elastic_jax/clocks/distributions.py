@@ -174,7 +174,8 @@ def hyperexponential(means: tuple[float, ...], probabilities: tuple[float, ...])
         probabilities: p_j > 0, as many; made to sum to 1.
     """
     seconds = np.array(arguments.positive("means", means))
-    weights = np.array(arguments.weights("probabilities", probabilities, number=len(seconds)))
+    positive = arguments.positive("probabilities", probabilities)
+    weights = np.array(arguments.weights("probabilities", positive, number=len(seconds)))
     return Clock(
         draw=partial(_hyperexponential, means=seconds, weights=weights),
         means=partial(_alike_means, mean=float(weights @ seconds)),

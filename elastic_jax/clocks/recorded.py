@@ -53,6 +53,8 @@ def from_csv(path: str | os.PathLike[str], *, num_workers: int | None = None) ->
         FileNotFoundError: no such file.
         ValueError: a line that is wrong, naming it, or a worker without gradients.
     """
+    if num_workers is not None:
+        num_workers = arguments.integer("num_workers", num_workers, low=1)
     found: dict[int, list[float]] = {}
     lines = traces.read_lines(Path(path), COLUMNS)
     for number, (worker, seconds) in lines:

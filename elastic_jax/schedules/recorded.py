@@ -55,7 +55,8 @@ def replay(table: Round, *, num_workers: int) -> Schedule:
     """
     arguments.instance("table", table, Round, "e.g. schedules.record(schedule, key, 100)")
     n = arguments.integer("num_workers", num_workers, low=1)
-    table = Round(*(np.asarray(leaf) for leaf in table))
+    leaves: list[Any] = [np.asarray(leaf) for leaf in table]
+    table = Round(*leaves)
     staleness = np.arange(len(table.workers))[:, None] - table.read_steps
     _check(table, staleness, n)
     num_slots = 0 if not staleness.any() else 1 + int(max(table.slots.max(), table.kept_slots.max()))
@@ -102,8 +103,8 @@ def from_csv(path: str | os.PathLike[str], *, num_workers: int, num_awaited: int
     steps = np.arange(num_rounds, dtype=np.int32)[:, None]
     depth = 1 + int((steps - reads).max())  # x_s is kept at s mod depth
     elapsed = np.diff(times[:, -1], prepend=0.0).astype(np.float32)
-    table = Round(workers, reads, reads % depth, (steps + 1) % depth, steps + 1, repeats, elapsed)
-    return replay(table, num_workers=n)
+    leaves: list[Any] = [workers, reads, reads % depth, (steps + 1) % depth, steps + 1, repeats, elapsed]
+    return replay(Round(*leaves), num_workers=n)
 
 
 def _parsed(
@@ -140,8 +141,8 @@ def _check(table: Round, staleness: np.ndarray, num_workers: int) -> None:
             f"table has a gradient of update {t} at x_{table.read_steps[t, place]}; it must be one of x_0, ..., x_{t}"
         )
     if not np.all(np.isfinite(table.elapsed) & (table.elapsed >= 0)):
-        wrong = int(np.flatnonzero(~(np.isfinite(table.elapsed) & (table.elapsed >= 0)))[0])
-        raise ValueError(f"table has elapsed = {table.elapsed[wrong]} in round {wrong}; it must be >= 0")
+        t = int(np.flatnonzero(~(np.isfinite(table.elapsed) & (table.elapsed >= 0)))[0])
+        raise ValueError(f"table has elapsed = {table.elapsed[t]} in round {t}; it must be >= 0")
 
 
 def _nothing(key: Array, message_seconds: float) -> tuple[()]:

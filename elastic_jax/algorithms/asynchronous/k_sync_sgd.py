@@ -112,9 +112,9 @@ def global_params(state: State) -> Params:
     return state.params
 
 
-def consistency_bound(constants: Constants, params: Params) -> float:
-    """0: all gradients of an update are taken at x_t."""
-    del constants, params
+def consistency_bound(constants: Constants, params: Params, *, step_size: StepSize | None) -> float:
+    """0, whatever the step size: all gradients of an update are taken at x_t."""
+    del constants, params, step_size
     return 0.0
 
 
@@ -155,7 +155,7 @@ def build(
         [0 2] 2.0 [1.5]
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
-    _, optimizer = base.make_optimizer(step_size, optimizer)
+    size, optimizer = base.make_optimizer(step_size, optimizer)
     schedule = schedules.k_sync(num_workers, num_awaited, clock=clock)
     link = links.check(link)
     return Algorithm(
@@ -168,6 +168,6 @@ def build(
             link=link,
         ),
         global_params=global_params,
-        consistency_bound=consistency_bound,
+        consistency_bound=partial(consistency_bound, step_size=size),
         num_workers=num_workers,
     )

@@ -115,9 +115,9 @@ def global_params(state: State) -> Params:
     return state.params
 
 
-def consistency_bound(constants: Constants, params: Params) -> float:
-    """0: all gradients of an update are taken at x_t."""
-    del constants, params
+def consistency_bound(constants: Constants, params: Params, *, step_size: StepSize | None) -> float:
+    """0, whatever the step size: all gradients of an update are taken at x_t."""
+    del constants, params, step_size
     return 0.0
 
 
@@ -163,7 +163,7 @@ def build(
         [0 0] 2.0 [0.75]
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
-    _, optimizer = base.make_optimizer(step_size, optimizer)
+    size, optimizer = base.make_optimizer(step_size, optimizer)
     if batch_size is not None:
         batch_size = arguments.integer("batch_size", batch_size, low=1)
     make = schedules.k_batch_sync if arguments.flag("stops", stops) else schedules.k_batch_fresh
@@ -179,6 +179,6 @@ def build(
             link=link,
         ),
         global_params=global_params,
-        consistency_bound=consistency_bound,
+        consistency_bound=partial(consistency_bound, step_size=size),
         num_workers=num_workers,
     )
