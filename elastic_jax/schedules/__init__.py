@@ -8,7 +8,7 @@ from elastic_jax.schedules.assigning import pure as pure
 from elastic_jax.schedules.assigning import random as random
 from elastic_jax.schedules.assigning import shuffled as shuffled
 from elastic_jax.schedules.assigning import shuffled_once as shuffled_once
-from elastic_jax.schedules.evaluation import compensation as compensation
+from elastic_jax.schedules.evaluation import Compensation as Compensation
 from elastic_jax.schedules.evaluation import gradients as gradients
 from elastic_jax.schedules.evaluation import keep as keep
 from elastic_jax.schedules.evaluation import read as read

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,12 +53,16 @@ def gradients(
     return jax.tree.map(lambda first, second: jnp.concatenate([first, second]), *parts)
 
 
-def compensation(distances_sq: Array, step_size: Any, *, limit: float) -> Array:
-    """min(C/(α ‖x - v‖²), 1): float[K], by how much smaller the step sizes of gradients are that were taken far away.
+class Compensation(NamedTuple):
+    """Smaller steps for gradients that were taken far away: α_k = min(C/‖x - v^k‖², α)."""
 
-    Args:
-        distances_sq: float[K], ‖x - v‖².
-        step_size: α.
-        limit: C > 0.
-    """
-    return limit / jnp.maximum(limit, step_size * distances_sq)
+    limit: float
+    """C > 0."""
+    step_size: float
+    """α > 0."""
+    is_adaptive: bool = True
+    """Which share of a step a gradient has depends on what was computed before."""
+
+    def shares(self, distances_sq: Array) -> Array:
+        """α_k/α: float[K], of ‖x - v^k‖²."""
+        return self.limit / jnp.maximum(self.limit, self.step_size * distances_sq)

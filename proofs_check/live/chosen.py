@@ -61,7 +61,7 @@ def chosen(algorithm: Algorithm, params: Params, problem: Problem | None) -> tup
                 num_workers=n,
                 is_mean=lacks.UNMIXED in reasons,
                 has_anchor=lacks.ANCHORED in reasons,
-                can_be_less=declared.get("staleness_compensation") is not None,
+                can_be_less=any(declared.get(name) is not None for name in LESS),
             ),
         ),
         Check("EC:P8", "ages within what is declared", partial(steps.has_ages, max_delay=_largest_age(declared))),
@@ -197,6 +197,9 @@ def _bound(algorithm: Algorithm, declared: Mapping[str, Any], params: Params, *,
         return Check(id, what, reason="the bound is not proportional to M²")
     return Check(id, what, partial(steps.bounded, bound=float(small), has_drift=has_drift))
 
+
+LESS = ("compensation", "threshold", "largest_delay")
+"""Arguments by which a gradient is given less than its share of a step, for its age."""
 
 NEVER_ENDING = 10**9
 """Steps: a staleness that no schedule stays below for ever."""

@@ -190,6 +190,27 @@ SETTINGS: dict[str, tuple[base.Algorithm, dict[str, tuple[Any, str]]]] = {
             "seconds told wrong": (told("elapsed", 1.01), "EC:I2"),
         },
     ),
+    "smaller steps for late gradients": (
+        build("delay_adaptive_sgd", threshold=2),
+        {
+            "everybody reads": (everybody_reads, "EC:I2"),
+            "ages told wrong": (stale(1), "EC:I2"),
+            "weights told twice": (told("weights", 2.0), "weights"),
+        },
+    ),
+    "what is too late is left out": (
+        build("ringmaster_sgd", threshold=2, stops=True),
+        {
+            "everybody reads": (everybody_reads, "EC:I2"),
+            "ages told wrong": (stale(1), "EC:I2"),
+            "weights told twice": (told("weights", 2.0), "weights"),
+            "views far away": (told("views", 3.0), "EC:P4"),
+        },
+    ),
+    "the first B gradients": (
+        build("rennala_sgd", batch_size=3),
+        {"views told wrong": (told("views", 1.01), "EC:I2"), "ages told wrong": (stale(1), "EC:I2")},
+    ),
     "shuffled jobs": (
         build("scheduled_sgd"),
         {

@@ -80,8 +80,7 @@ def step(
     optimizer: optax.GradientTransformation,
     schedule: schedules.Schedule,
     link: links.Link,
-    staleness_compensation: float | None,
-    step_size: StepSize | None,
+    compensation: schedules.Compensation | None,
 ) -> tuple[State, Info]:
     """One update: the equations of the module, in their order."""
     key_schedule, key_samples, _ = base.split_key(key)
@@ -95,9 +94,8 @@ def step(
     # compute: g^k = g_{i_k}(v^k, ξ^k), u^k = -α g^k, α^k
     losses, grads = schedules.gradients(oracle, key_samples, schedule, done, views, data)
     weights = jnp.full(schedule.num_awaited, 1.0 / schedule.num_awaited)
-    if staleness_compensation is not None:
-        distances_sq = stacked.distances_sq(views, params)
-        weights = weights * schedules.compensation(distances_sq, step_size, limit=staleness_compensation)
+    if compensation is not None:
+        weights = weights * compensation.shares(stacked.distances_sq(views, params))
     update, opt_state, updates, shift = stacked.update_one_optimizer(optimizer, grads, weights, state.opt_state, params)
 
     # apply: x = x - (1/K) Σ α^k g^k, s^{i_k} = x of before, s^{i_K} = x
@@ -192,6 +190,7 @@ def build(
     size, optimizer = base.make_optimizer(step_size, optimizer)
     schedule = schedules.k_batch_async(num_workers, num_awaited, clock=clock)
     link = links.check(link)
+    compensation = None
     if staleness_compensation is not None:
         staleness_compensation = arguments.real("staleness_compensation", staleness_compensation, above=0.0)
         if not isinstance(size, float):
@@ -199,6 +198,7 @@ def build(
                 f"staleness_compensation = {staleness_compensation} needs a step size that is a number: step_size = "
                 f"{step_size!r}, optimizer = {optimizer!r}; it must be plain SGD"
             )
+        compensation = schedules.Compensation(staleness_compensation, size)
     return Algorithm(
         init=partial(init, optimizer=optimizer, schedule=schedule, link=link),
         step=partial(
@@ -207,8 +207,7 @@ def build(
             optimizer=optimizer,
             schedule=schedule,
             link=link,
-            staleness_compensation=staleness_compensation,
-            step_size=size,
+            compensation=compensation,
         ),
         global_params=global_params,
         consistency_bound=partial(consistency_bound, step_size=size, schedule=schedule),
