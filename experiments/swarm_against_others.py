@@ -11,8 +11,8 @@ last step, when step sizes have fallen to 0, and half-way. Seeds are paired: a s
 A swarm does not wait for slow workers nor for a network that all share; what that is worth in seconds is not counted
 here.
 
-Answer (small: 3 epochs, H = 3, 5 seeds; 95 % bands, simultaneous over n). At equal epochs it does not: with 8, 16 and 32
-workers x of the swarm is 1.3 [0.0, 2.5], 3.1 [2.2, 4.1] and 3.8 [3.0, 4.7] points behind large batch, and behind all
+Answer (small: 3 epochs, H = 3, 5 seeds; 95 % bands, simultaneous over n). At equal epochs it does not: with 8, 16 and
+32 workers x of the swarm is 1.3 [0.0, 2.5], 3.1 [2.2, 4.1] and 3.8 [3.0, 4.7] points behind large batch, and behind all
 others by less: farthest, 2.4 points, behind AD-PSGD with 32, which sends six times as much. On a ring it loses another
 0.7, 0.5 and 2.3. With twice the epochs it is there: 0.9 ahead, 0.1 behind, 0.1 ahead; with 8 workers 1.37 [1.15, 1.63]
 times the epochs are enough, with 16 and 32 about twice, where the seeds do not say whether a little more. More workers
