@@ -12,6 +12,11 @@ What is compared is BLEU on the held-out pages, of x and of one worker where it 
 beside it is that of the source itself. Seeds are paired: a seed is one starting point for all ways, and for those that
 have all workers active one order of examples. The size smoke needs no corpus: there the task is to write a sequence of
 numbers backwards, which shows that all of it runs and says nothing on languages.
+
+Answer (small: 8 workers, 3 seeds; 95 % bands). Both translate, and the swarm less well at as many gradients: BLEU 21.4
+with large-batch Adam, 17.3 in the swarm, 5.0 of the source itself. The swarm is 4.1 [1.2, 6.9] behind, more than the
+one point that was allowed. In the end a worker of it translates as x does, but for 5 subwords in 4,026 sentences; it
+sends an eighth of the bits. 10 of 30,000 messages were decoded wrongly.
 """
 
 from __future__ import annotations
