@@ -39,66 +39,66 @@ class Waiting(NamedTuple):
     """int32[n], steps. At which x each worker computes."""
 
 
-def k_sync(num_workers: int, num_awaited: int | None = None, *, clock: Clock | None = None) -> Schedule:
+def k_sync(num_workers: int, num_awaited: int = 1, *, clock: Clock | None = None) -> Schedule:
     """The K fastest of all, who begin together; the others are stopped.
 
     Args:
         num_workers: n >= 1.
-        num_awaited: K, in [1, n]; None: half of them, rounded up.
+        num_awaited: K, in [1, n].
         clock: of `clocks`; default exponential with mean 1 second.
     """
     return _make(num_workers, num_awaited, clock, rule="k_sync")
 
 
-def k_batch_sync(num_workers: int, num_awaited: int | None = None, *, clock: Clock | None = None) -> Schedule:
+def k_batch_sync(num_workers: int, num_awaited: int = 1, *, clock: Clock | None = None) -> Schedule:
     """The first K gradients at x_t, of whomever; a worker that is done takes another one there.
 
     Args:
         num_workers: n >= 1.
-        num_awaited: K >= 1; None: half of them, rounded up.
+        num_awaited: K >= 1.
         clock: of `clocks`; default exponential with mean 1 second.
     """
     return _make(num_workers, num_awaited, clock, rule="k_batch_sync")
 
 
-def k_batch_fresh(num_workers: int, num_awaited: int | None = None, *, clock: Clock | None = None) -> Schedule:
+def k_batch_fresh(num_workers: int, num_awaited: int = 1, *, clock: Clock | None = None) -> Schedule:
     """The first K gradients at x_t, of whomever; others are left out when they come, and their workers read x_t.
 
     Args:
         num_workers: n >= 1.
-        num_awaited: K >= 1; None: half of them, rounded up.
+        num_awaited: K >= 1.
         clock: of `clocks`; default exponential with mean 1 second.
     """
     return _make(num_workers, num_awaited, clock, rule="k_batch_fresh")
 
 
-def k_async(num_workers: int, num_awaited: int | None = None, *, clock: Clock | None = None) -> Schedule:
+def k_async(num_workers: int, num_awaited: int = 1, *, clock: Clock | None = None) -> Schedule:
     """The first K workers that are done, who wait for each other; the others go on with what they have read.
 
     Args:
         num_workers: n >= 1.
-        num_awaited: K, in [1, n]; None: half of them, rounded up.
+        num_awaited: K, in [1, n].
         clock: of `clocks`; default exponential with mean 1 second.
     """
     return _make(num_workers, num_awaited, clock, rule="k_async")
 
 
-def k_batch_async(num_workers: int, num_awaited: int | None = None, *, clock: Clock | None = None) -> Schedule:
+def k_batch_async(num_workers: int, num_awaited: int = 1, *, clock: Clock | None = None) -> Schedule:
     """The first K gradients, of whomever; nobody ever waits.
 
     Args:
         num_workers: n >= 1.
-        num_awaited: K >= 1; None: half of them, rounded up.
+        num_awaited: K >= 1.
         clock: of `clocks`; default exponential with mean 1 second.
     """
     return _make(num_workers, num_awaited, clock, rule="k_batch_async")
 
 
-def _make(num_workers: int, num_awaited: int | None, clock: Clock | None, *, rule: str) -> Schedule:
+def _make(num_workers: int, num_awaited: int, clock: Clock | None, *, rule: str) -> Schedule:
     n = arguments.integer("num_workers", num_workers, low=1)
     may_repeat, goes_on = "batch" in rule, rule.endswith("_async")
     most = None if may_repeat else n
-    k = (n + 1) // 2 if num_awaited is None else arguments.integer("num_awaited", num_awaited, low=1, high=most)
+    k = arguments.integer("num_awaited", num_awaited, low=1, high=most)
     clock = clocks.check(clock, num_workers=n)
     if rule == "k_batch_fresh":
         next_round = partial(_fresh, clock=clock, num_awaited=k)

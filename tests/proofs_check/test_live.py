@@ -171,7 +171,7 @@ SETTINGS: dict[str, tuple[base.Algorithm, dict[str, tuple[Any, str]]]] = {
         {"views told wrong": (told("views", 1.01), "EC:I2"), "weights of the mean": (told("weights", 0.5), "weights")},
     ),
     "the first K gradients, stopped": (
-        build("k_batch_sync_sgd"),
+        build("k_batch_sync_sgd", num_awaited=2),
         {"views told wrong": (told("views", 1.01), "EC:I2"), "ages told wrong": (stale(1), "EC:I2")},
     ),
     "the first K workers": (
@@ -204,7 +204,7 @@ SETTINGS: dict[str, tuple[base.Algorithm, dict[str, tuple[Any, str]]]] = {
             "everybody reads": (everybody_reads, "EC:I2"),
             "ages told wrong": (stale(1), "EC:I2"),
             "weights told twice": (told("weights", 2.0), "weights"),
-            "views far away": (told("views", 3.0), "EC:P4"),
+            "views far away": (told("views", 30.0), "EC:P4"),
         },
     ),
     "the first B gradients": (

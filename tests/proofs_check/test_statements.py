@@ -151,7 +151,7 @@ def other_steps(setting):
     And where only some of the rows that x is the mean of take a step, one or a pair; or some of the workers, K of n.
     """
     variant = algorithms.variants().get(setting.split(" ")[0])
-    others = {"anchor_params", "outer_params", "read_params", "next_workers", "schedule_state"}
+    others = {"anchor_params", "outer_params", "read_params", "next_workers", "schedule_state", "read_updates"}
     is_other = variant is not None and others & set(variant.State._fields)
     return ("single steps", "parallel steps, ", "x moves by -α Σ w G") if is_other else ()
 

@@ -147,7 +147,7 @@ def build(
     num_workers: int,
     step_size: StepSize | None = None,
     optimizer: optax.GradientTransformation | None = None,
-    num_awaited: int | None = None,
+    num_awaited: int = 1,
     staleness_compensation: float | None = None,
     clock: clocks.Clock | None = None,
     link: links.Link | None = None,
@@ -159,7 +159,7 @@ def build(
         num_workers: n >= 1.
         step_size: α > 0 of plain SGD, a float or an optax schedule, parameter / gradient units; default 0.1.
         optimizer: an optax optimiser instead of plain SGD, at the server, of the mean of the K gradients.
-        num_awaited: K, in [1, n]; n is synchronous SGD. Default: half of them, rounded up.
+        num_awaited: K, in [1, n]; n is synchronous SGD.
         staleness_compensation: C > 0, parameter units squared times those of α: gradient k enters with the step size
             min(C/‖x_t - v_t^k‖², α) in the place of α, which must be a number; None: α always.
         clock: compute times, of `clocks`; default exponential with mean 1 second.

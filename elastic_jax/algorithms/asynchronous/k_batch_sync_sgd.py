@@ -126,7 +126,7 @@ def build(
     num_workers: int,
     step_size: StepSize | None = None,
     optimizer: optax.GradientTransformation | None = None,
-    num_awaited: int | None = None,
+    num_awaited: int = 1,
     clock: clocks.Clock | None = None,
     link: links.Link | None = None,
 ) -> Algorithm:
@@ -138,7 +138,7 @@ def build(
         num_workers: n >= 1.
         step_size: α > 0 of plain SGD, a float or an optax schedule, parameter / gradient units; default 0.1.
         optimizer: an optax optimiser instead of plain SGD, at the server, of the mean of the K gradients.
-        num_awaited: K >= 1. Default: half as many as workers, rounded up.
+        num_awaited: K >= 1.
         clock: compute times, of `clocks`; default exponential with mean 1 second.
         link: seconds of a message, of `links`: a gradient costs two, of all parameters there and back; default none.
 

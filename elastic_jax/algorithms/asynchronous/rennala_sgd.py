@@ -127,7 +127,7 @@ def build(
     num_workers: int,
     step_size: StepSize | None = None,
     optimizer: optax.GradientTransformation | None = None,
-    batch_size: int | None = None,
+    batch_size: int = 1,
     stops: bool = False,
     clock: clocks.Clock | None = None,
     link: links.Link | None = None,
@@ -140,7 +140,7 @@ def build(
         num_workers: n >= 1.
         step_size: α > 0 of plain SGD, a float or an optax schedule, parameter / gradient units; default 0.1.
         optimizer: an optax optimiser instead of plain SGD, at the server, of the mean of the B gradients.
-        batch_size: B >= 1, gradients in an update. Default: half as many as workers, rounded up.
+        batch_size: B >= 1, gradients in an update.
         stops: whoever is at an older gradient is stopped.
         clock: compute times, of `clocks`; default exponential with mean 1 second.
         link: seconds of a message, of `links`: a gradient costs two, of all parameters there and back; default none.
@@ -164,8 +164,7 @@ def build(
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
     size, optimizer = base.make_optimizer(step_size, optimizer)
-    if batch_size is not None:
-        batch_size = arguments.integer("batch_size", batch_size, low=1)
+    batch_size = arguments.integer("batch_size", batch_size, low=1)
     make = schedules.k_batch_sync if arguments.flag("stops", stops) else schedules.k_batch_fresh
     schedule = make(num_workers, batch_size, clock=clock)
     link = links.check(link)
