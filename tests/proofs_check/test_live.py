@@ -204,7 +204,6 @@ SETTINGS: dict[str, tuple[base.Algorithm, dict[str, tuple[Any, str]]]] = {
             "everybody reads": (everybody_reads, "EC:I2"),
             "ages told wrong": (stale(1), "EC:I2"),
             "weights told twice": (told("weights", 2.0), "weights"),
-            "views far away": (told("views", 30.0), "EC:P4"),
         },
     ),
     "the first B gradients": (
