@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from elastic_jax import arguments, clocks
+from elastic_jax.base import Stacked
 from elastic_jax.clocks import Clock
 from elastic_jax.schedules.schedule import Round, Schedule
 from elastic_jax.schedules.waiting import by_worker
@@ -39,17 +40,17 @@ RULES = ("pure", "random", "shuffled", "shuffled_once")
 class Assigned(NamedTuple):
     """State of these schedules. Bytes: 12 * c + 8 * n, and 4 * n + 4 where workers are shuffled."""
 
-    workers: Array
+    workers: Stacked[Array]
     """int32[c]. Whose job each slot holds."""
-    read_steps: Array
+    read_steps: Stacked[Array]
     """int32[c], steps. At which x."""
-    remaining_times: Array
+    remaining_times: Stacked[Array]
     """float32[c], simulated seconds, until it is done; of a worker with several they are one after the other."""
-    busy_times: Array
+    busy_times: Stacked[Array]
     """float32[n], simulated seconds, until each worker has done all its jobs."""
-    numbers: Array
+    numbers: Stacked[Array]
     """int32[n]. How many jobs each was given."""
-    order: Any
+    order: Stacked[Any]
     """int32[n]. The permutation; () where workers are not shuffled."""
     num_assigned: Any
     """int32[]. Jobs so far; () where workers are not shuffled."""

@@ -14,15 +14,16 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from elastic_jax.base import Stacked
 from elastic_jax.clocks import Clock
 
 
 class Jobs(NamedTuple):
     """What every worker is at. Bytes: 8 * n."""
 
-    remaining_times: Array
+    remaining_times: Stacked[Array]
     """float32[n], simulated seconds. r^i: how long each still needs; ∞: it rests."""
-    numbers: Array
+    numbers: Stacked[Array]
     """int32[n]. How many gradients each has begun."""
 
 

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from elastic_jax import arguments, clocks
+from elastic_jax.base import Stacked
 from elastic_jax.clocks import Clock
 from elastic_jax.schedules import jobs as machine
 from elastic_jax.schedules.jobs import Jobs
@@ -35,7 +36,7 @@ class Waiting(NamedTuple):
     """State of these schedules. Bytes: 12 * n."""
 
     jobs: Jobs
-    read_steps: Array
+    read_steps: Stacked[Array]
     """int32[n], steps. At which x each worker computes."""
 
 

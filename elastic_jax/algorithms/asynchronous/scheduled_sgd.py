@@ -30,7 +30,7 @@ import optax
 from jax import Array
 
 from elastic_jax import arguments, base, links, schedules, stacked
-from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, StepSize
+from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StepSize
 
 SGD_LIMIT: Mapping[str, Any] = {"num_workers": 1}
 
@@ -44,7 +44,7 @@ class State(NamedTuple):
     """[...], parameter units. x_t: what the server stores."""
     opt_state: PyTree
     """The state of the server's optimiser."""
-    snapshots: PyTree
+    snapshots: Stacked[PyTree]
     """[c, ...], parameter units. What was read for the jobs that are out; () where all are given at x_t."""
     schedule_state: PyTree
     """Who computes what."""
