@@ -30,12 +30,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy import integrate, special
 
+from elastic_jax import clocks
 from experiments import averaging_time
 from experiments.averaging_time import Link
 
@@ -265,9 +264,7 @@ def expected_together(compute: Compute, link: Link, *, num_workers: int, period:
 
 def slowest_of(num_workers: int, num_steps: int) -> float:
     """E max over n workers of the sum of `num_steps` exponentials of mean 1; H_n = Σ_{k <= n} 1/k for one step."""
-    survival = partial(_some_is_later, num_workers=num_workers, num_steps=num_steps)
-    end = 40.0 + 2 * (num_steps + np.log(num_workers))
-    return float(integrate.quad(survival, 0.0, end, limit=500, epsabs=1e-11)[0])
+    return clocks.mean_of_kth(clocks.gamma(float(num_steps)), num_workers, num_workers)
 
 
 def without_waiting(compute: Compute, exchange: float, *, num_steps: int) -> float:
@@ -328,7 +325,3 @@ def _shares(random: np.random.Generator) -> Iterator[float]:
 
 def _number(item: tuple[int, tuple[int, int]]) -> int:
     return item[1][0]
-
-
-def _some_is_later(time: float, *, num_workers: int, num_steps: int) -> float:
-    return float(1 - special.gammainc(num_steps, time) ** num_workers)

@@ -77,6 +77,29 @@ def test_a_server_that_waits_is_a_queue_of_events(rule, n, k):
     assert table.repeats.tolist() == counts
 
 
+@pytest.mark.parametrize(("n", "k"), [(1, 2), (4, 3), (5, 1)])
+def test_what_was_begun_before_is_left_out(n, k):
+    """Nobody is stopped: gradients at older parameters are awaited, not counted, and their workers begin at x_t."""
+    clock, draw = times_of(n)
+    table = schedules.record(schedules.k_batch_fresh(n, k, clock=clock), KEY, NUM_ROUNDS)
+    queue = [(draw(worker, 0), worker, 0, 0) for worker in range(n)]
+    heapq.heapify(queue)
+    expected, num_left_out = [], 0
+    for update in range(NUM_ROUNDS):
+        came = []
+        while len(came) < k:
+            now, worker, read, number = heapq.heappop(queue)
+            came += [worker] * (read == update)
+            num_left_out += read < update
+            next_read = update + (len(came) == k)
+            heapq.heappush(queue, (now + draw(worker, number + 1), worker, next_read, number + 1))
+        expected.append(sorted(came))
+    assert table.workers.tolist() == expected
+    assert np.all(table.read_steps == np.arange(NUM_ROUNDS)[:, None])
+    assert table.elapsed.sum() == pytest.approx(now, rel=1e-4)
+    assert (num_left_out > 0) == (n > 1)
+
+
 @pytest.mark.parametrize(("rule", "wrong"), [("k_async", "k_batch_async"), ("k_sync", "k_async")])
 def test_rules_are_not_taken_for_each_other(rule, wrong):
     """What the test above would see: a worker that restarts where it should rest, one that is not stopped."""
@@ -424,3 +447,36 @@ def test_ten_thousand_workers_are_no_trouble():
     table = schedules.record(schedules.k_batch_async(10_000, 4), KEY, 200)
     assert table.workers.shape == (200, 4)
     assert table.elapsed.mean() == pytest.approx(4 / 10_000, rel=0.2)
+
+
+def delays_in_updates(info):
+    """By arrivals, from weights and ages alone: how many gradients had been applied since each was read."""
+    applied = np.concatenate([[0], np.cumsum(info.weights[:, 0] > 0)])
+    steps = np.arange(len(info.weights))
+    return applied[steps] - applied[steps - info.staleness[:, 0]]
+
+
+@pytest.mark.parametrize(("is_strict", "largest"), [(True, 2), (False, 3)])
+def test_gradients_from_the_threshold_on_are_left_out(is_strict, largest):
+    """R = 3: those with δ < R are applied, or δ <= R; each of them occurs, and older ones come with weight 0."""
+    build = algorithms.variant("ringmaster_sgd").build
+    given = {"num_workers": 4, "threshold": 3, "is_strict": is_strict, "clock": clocks.gamma(0.5)}
+    params, info = run(build(settings.oracle, **given), 120)
+    delays, is_used = delays_in_updates(info), info.weights[:, 0] > 0
+    np.testing.assert_array_equal(is_used, delays <= largest)
+    assert delays[is_used].max() == largest
+    assert delays.max() > largest
+    np.testing.assert_array_equal(np.any(np.diff(params, axis=0) != 0, axis=1), is_used[:-1])
+    _, stopped = run(build(settings.oracle, stops=True, **given), 120)
+    assert np.all(stopped.weights == 1)
+    assert delays_in_updates(stopped).max() == largest
+
+
+@pytest.mark.parametrize("rule", ["proportional", "drop"])
+def test_steps_are_smaller_for_late_gradients(rule):
+    """ρ = M/max(M, τ), or 0 beyond M."""
+    algorithm = algorithms.variant("delay_adaptive_sgd").build(settings.oracle, num_workers=4, threshold=2, rule=rule)
+    _, info = run(algorithm, 60)
+    shares = {"proportional": 2 / np.maximum(2, info.staleness), "drop": info.staleness <= 2}
+    np.testing.assert_allclose(info.weights, shares[rule], rtol=1e-6)
+    assert info.staleness.max() > 2

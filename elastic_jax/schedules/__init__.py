@@ -16,7 +16,6 @@ from elastic_jax.schedules.jobs import Jobs as Jobs
 from elastic_jax.schedules.jobs import begin as begin
 from elastic_jax.schedules.jobs import begin_one as begin_one
 from elastic_jax.schedules.jobs import next_done as next_done
-from elastic_jax.schedules.jobs import rest as rest
 from elastic_jax.schedules.jobs import start as start
 from elastic_jax.schedules.jobs import wait as wait
 from elastic_jax.schedules.recorded import from_csv as from_csv

@@ -2,7 +2,7 @@
 
     i = argmin_i r^i        the worker that is done next, after r^i seconds; the first of several
     r^j <- r^j - r^i        the others have so much less to do
-    r^i <- a fresh time     where it begins anew, of the clock; ∞ where it rests
+    r^i <- a fresh time     where it begins anew, of the clock
 
 It is a function of its state and of a key: no threads, and the same key is the same run.
 """
@@ -22,7 +22,7 @@ class Jobs(NamedTuple):
     """What every worker is at. Bytes: 8 * n."""
 
     remaining_times: Stacked[Array]
-    """float32[n], simulated seconds. r^i: how long each still needs; ∞: it rests."""
+    """float32[n], simulated seconds. r^i: how long each still needs; ∞ before it has begun."""
     numbers: Stacked[Array]
     """int32[n]. How many gradients each has begun."""
 
@@ -48,11 +48,6 @@ def next_done(jobs: Jobs) -> tuple[Array, Array]:
 def wait(jobs: Jobs, seconds: Array) -> Jobs:
     """Some seconds later, float32[] >= 0, at most until the next is done."""
     return jobs._replace(remaining_times=jobs.remaining_times - seconds)
-
-
-def rest(jobs: Jobs, worker: Array) -> Jobs:
-    """Worker int32[] computes nothing."""
-    return jobs._replace(remaining_times=jobs.remaining_times.at[worker].set(jnp.inf))
 
 
 def begin(key: Array, jobs: Jobs, clock: Clock, is_begun: Array, *, message_seconds: float = 0.0) -> Jobs:
