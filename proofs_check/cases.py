@@ -134,8 +134,8 @@ class Case(NamedTuple):
 
     @property
     def is_parallel(self) -> bool:
-        """As many gradients a step as workers, and more than one of them."""
-        return self.trajectory.num_active == self.algorithm.num_workers > 1
+        """A gradient of every worker in every step, and more than one of them."""
+        return self.trajectory.num_active == self.algorithm.num_workers > 1 and self.trajectory.is_each_once
 
     def known(self, *names: str) -> tuple[float, ...]:
         """Constants of the problem that a hypothesis has found to be known."""

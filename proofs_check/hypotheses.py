@@ -79,11 +79,13 @@ def is_single(trajectory: Trajectory) -> Hypothesis:
 
 
 def is_parallel(trajectory: Trajectory, num_workers: int, *, least: float) -> Hypothesis:
-    """At least `least` · n of the n gradients of a step enter x, with weight 1/n whatever the number."""
+    """One gradient of each worker, of which at least `least` · n enter x, with weight 1/n whatever the number."""
     declared = np.isclose(trajectory.weights * num_workers, 1, rtol=1e-6) | (trajectory.weights == 0)
     counts = (trajectory.weights != 0).sum(axis=-1)
-    holds = trajectory.num_active == num_workers and bool(declared.all()) and counts.min() >= least * num_workers
-    detail = f"k = {trajectory.num_active} of n = {num_workers}, at least {counts.min()} arrive"
+    is_of_all = trajectory.num_active == num_workers and trajectory.is_each_once
+    holds = is_of_all and bool(declared.all()) and counts.min() >= least * num_workers
+    often = "" if trajectory.is_each_once else ", several of one worker"
+    detail = f"k = {trajectory.num_active} of n = {num_workers}{often}, at least {counts.min()} arrive"
     return Hypothesis(f"parallel steps, |I_t| >= {least:g} n, divisor n", holds, detail)
 
 

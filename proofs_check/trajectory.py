@@ -69,6 +69,12 @@ class Trajectory(NamedTuple):
     """Of an exact run: how many leaves of equal size its parameters have."""
 
     @property
+    def is_each_once(self) -> bool:
+        """No worker takes two gradients in a step."""
+        ordered = np.sort(self.workers, axis=-1)
+        return not np.any((ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] >= 0))
+
+    @property
     def num_runs(self) -> int:
         """S."""
         return self.params.shape[0]

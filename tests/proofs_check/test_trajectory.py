@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from elastic_jax import compressors
-from elastic_jax.algorithms import parameter_server_sgd, synchronous_sgd
+from elastic_jax.algorithms import fedbuff_sgd, k_batch_async_sgd, parameter_server_sgd, synchronous_sgd
 from elastic_jax.base import Constants, Problem
+from elastic_jax.problems import quadratic
 from proofs_check import consistency, hypotheses, planted, record, trajectory, two_samples
 
 OBJECTIVES = two_samples.objectives()
@@ -126,6 +127,24 @@ def test_a_schedule_that_looks_at_samples_is_not_oblivious():
     assert not hypotheses.is_oblivious(runs[True]).holds
     assert hypotheses.is_parallel(runs[False], 2, least=0.5).holds
     assert not hypotheses.is_parallel(runs[False], 2, least=1.0).holds
+
+
+@pytest.mark.parametrize(
+    ("build", "arguments"),
+    [(k_batch_async_sgd.build, {"num_awaited": 4}), (fedbuff_sgd.build, {"num_awaited": 2, "local_steps": 2})],
+)
+def test_as_many_gradients_as_workers_are_no_parallel_step(build, arguments):
+    """Four gradients, some of them of the same worker, are not one of each of four."""
+    problem = quadratic.build(num_workers=4, dim=2, noise=1.0)
+    runs = {}
+    for name, make, given in (("whoever comes", build, arguments), ("all", synchronous_sgd.build, {})):
+        algorithm = make(problem.oracle, num_workers=4, step_size=0.1, **given)
+        runs[name] = trajectory.sampled(algorithm, problem, num_steps=4, num_seeds=2)
+        assert runs[name].num_active == 4
+    assert hypotheses.is_parallel(runs["all"], 4, least=1.0).holds
+    found = hypotheses.is_parallel(runs["whoever comes"], 4, least=0.5)
+    assert not found.holds
+    assert "several of one worker" in found.detail
 
 
 def test_biased_gradients_are_found(paths):

@@ -196,27 +196,31 @@ def _begin(
     message_seconds: float,
 ) -> tuple[Array, schedules.Jobs]:
     """bool[n], who begins anew after this arrival, and what everybody is at then."""
-    later = schedules.wait(state.jobs, elapsed)
-    is_it = jnp.arange(state.read_steps.shape[0], dtype=jnp.int32) == worker
-    if waiting == "k_batch_async":
-        return is_it, schedules.begin_one(key, later, clock, worker, message_seconds=message_seconds)
-    resting = later._replace(remaining_times=jnp.where(is_it, jnp.inf, later.remaining_times))
-    if waiting == "k_async":
-        is_begun = is_full & jnp.isinf(resting.remaining_times)
+    jobs = schedules.wait(state.jobs, elapsed)
+    num_workers = state.read_steps.shape[0]
+    is_it = jnp.arange(num_workers, dtype=jnp.int32) == worker
+    if waiting.startswith("k_batch"):
+        jobs = schedules.begin_one(key, jobs, clock, worker, message_seconds=message_seconds)
+        if waiting == "k_batch_async":
+            return is_it, jobs
     else:
-        is_begun = is_full | (is_it if waiting == "k_batch_sync" else jnp.zeros_like(is_it))
-    return is_begun, schedules.begin(key, resting, clock, is_begun, message_seconds=message_seconds)
+        jobs = jobs._replace(remaining_times=jnp.where(is_it, jnp.inf, jobs.remaining_times))
+    resting = jnp.isinf(jobs.remaining_times) if waiting == "k_async" else jnp.ones(num_workers, bool)
+    own = jax.random.fold_in(key, num_workers)
+    all_begin = partial(schedules.begin, own, jobs, clock, resting, message_seconds=message_seconds)
+    return is_full & resting, lax.cond(is_full, all_begin, lambda: jobs)
 
 
 def _read(snapshots: PyTree, is_begun: Array, params: Params) -> PyTree:
-    """Row by row, so that what nobody reads costs nothing."""
-    order = jnp.argsort(~is_begun, stable=True)
-    return lax.fori_loop(
-        0,
-        jnp.sum(is_begun.astype(jnp.int32)),
-        lambda place, rows: stacked.put_row(rows, order[place], params),
-        snapshots,
+    """Row by row, so that what nobody reads costs nothing; who begins alone is not sorted for."""
+    number = jnp.sum(is_begun.astype(jnp.int32))
+    first = jnp.argmax(is_begun)[None].astype(jnp.int32)
+    order = lax.cond(
+        number > 1,
+        lambda: jnp.argsort(~is_begun, stable=True).astype(jnp.int32),
+        lambda: jnp.broadcast_to(first, is_begun.shape),
     )
+    return lax.fori_loop(0, number, lambda place, rows: stacked.put_row(rows, order[place], params), snapshots)
 
 
 def _loss(oracle: Oracle, params: Params, data: PyTree, num_workers: int) -> Array:
