@@ -11,9 +11,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax import Array
 
 from elastic_jax import arguments, stacked
+
+Numbers = float | Array | np.ndarray
 
 
 class Link(NamedTuple):
@@ -29,12 +32,12 @@ class Link(NamedTuple):
         """Whether any message does."""
         return self.latency > 0 or math.isfinite(self.bandwidth)
 
-    def seconds(self, bits: float | Array, num_messages: float | Array = 1) -> float | Array:
+    def seconds(self, bits: Numbers, num_messages: Numbers = 1) -> Any:
         """Seconds of `num_messages` messages one after the other, `bits` together.
 
         Args:
-            bits: >= 0, of all.
-            num_messages: >= 0.
+            bits: >= 0, of all; a number or an array of them.
+            num_messages: >= 0, likewise.
         """
         return self.latency * num_messages + bits / self.bandwidth
 

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from elastic_jax import base, compressors
+from elastic_jax import base, compressors, links
 from elastic_jax.compressors import Compressor
 from elastic_jax.console import page
 from experiments import averaging_time, bands, error_runtime_trade_off, figures, record, swarm_training, tables
@@ -208,7 +208,8 @@ def meetings(bits: np.ndarray) -> np.ndarray:
 def clocked(config: Config, bits: np.ndarray) -> np.ndarray:
     """[T], simulated seconds: when each step is done, if a worker has sent `bits` [T] by then."""
     computed = config.compute * (np.arange(len(bits)) + 1)
-    return np.asarray(computed + config.latency * meetings(bits) + bits / config.bandwidth)
+    link = links.link(config.latency, config.bandwidth)
+    return np.asarray(computed + link.seconds(bits, meetings(bits)))
 
 
 def claims(found: list[Row]) -> tuple[Claim, ...]:

@@ -40,7 +40,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from elastic_jax import algorithms, base, clocks, compressors, exchanges
+from elastic_jax import algorithms, base, clocks, compressors, exchanges, links
 from elastic_jax.console import page
 from elastic_jax.problems import quadratic
 from experiments import bands, figures, meeting_times, record, tables
@@ -197,7 +197,8 @@ def measured(config: Config, num_workers: int) -> Span:
 
 def link(config: Config, setting: Setting, method: Method) -> Link:
     """Latency, and the seconds of what the method sends at once."""
-    return Link(config.latency, message_bits(config, method.bits) / setting.bandwidth)
+    given = links.link(config.latency, setting.bandwidth)
+    return Link(given.latency, float(given.seconds(message_bits(config, method.bits), num_messages=0)))
 
 
 def exchange(config: Config, setting: Setting, method: Method) -> float:

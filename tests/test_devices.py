@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -20,6 +21,11 @@ from elastic_jax.algorithms import gossip_sgd
 from elastic_jax.base import Stacked, StackedSlots
 
 FIRST_OF_FAMILIES = [next(iter(members)) for members in algorithms.families().values() if members]
+WAITING = [
+    name
+    for name, module in algorithms.variants().items()
+    if "num_awaited" in inspect.signature(module.build).parameters
+]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +40,15 @@ def test_a_mesh_gives_the_trajectory_of_one_device_by_one_compilation(variant, d
     sharded = trajectories.run(variant, dtype, mesh=mesh, oracle_mesh=mesh)
     trajectories.assert_same(sharded, trajectories.reference(variant, dtype), dtype)
     assert sharded.num_compilations == 1
+
+
+@pytest.mark.parametrize("variant", WAITING)
+def test_a_mesh_gives_the_same_where_some_of_the_workers_are_awaited(variant, mesh):
+    """Law 8 with more than one gradient in a step, and less than n."""
+    parts = {"num_awaited": 3}
+    sharded = trajectories.run(variant, "float64", mesh=mesh, oracle_mesh=mesh, parts=parts)
+    alone = trajectories.run(variant, "float64", strategy="vmap", parts=parts)
+    trajectories.assert_same(sharded, alone, "float64")
 
 
 @pytest.mark.parametrize("variant", trajectories.VARIANTS)

@@ -366,6 +366,25 @@ def test_messages_take_time(name):
     assert np.all(slow.bits_sent == bits)
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "has_message"),
+    [
+        ("parameter_server_sgd", {}, [True] * 4),
+        ("asynchronous_gossip_sgd", {}, [True] * 4),
+        ("asynchronous_elastic_averaging_sgd", {"period": 1}, [True] * 4),
+        ("asynchronous_elastic_averaging_sgd", {"period": 3}, [False, False, True, False]),
+    ],
+)
+def test_messages_take_time_of_one_worker_after_the_other(name, part, has_message):
+    """Of two workers with equal, constant times: when each comes for the first time, the second time, and so on."""
+    build = functools.partial(algorithms.variant(name).build, num_workers=2, clock=clocks.constant(2.0), **part)
+    _, info = run(build(settings.oracle, link=links.link(0.25, 1e4)), 8)
+    each = 2 * (0.25 + 8 * stacked.num_bytes(settings.params()) / 1e4)
+    came = np.cumsum(2.0 + each * np.array(has_message, float))
+    np.testing.assert_allclose(np.cumsum(info.elapsed), np.repeat(came, 2), rtol=1e-6)
+    np.testing.assert_array_equal(info.workers[:, 0], [0, 1] * 4)
+
+
 def test_a_schedule_is_found_in_what_a_machine_wrote_down(tmp_path):
     """What a server that waits for K gradients writes is its own schedule, with or without what was read."""
     clock, _ = times_of(5)
@@ -536,7 +555,14 @@ def test_no_second_moment_is_known_where_messages_take_time():
     assert stale.with_link(slow).staleness_second_moment is None
     assert fresh.with_link(slow).staleness_second_moment == 0
     constants = base.Constants(grad_second_moment=1.0)
-    for name in ("k_async_sgd", "k_batch_async_sgd", "adasync_sgd", "scheduled_sgd", "delay_adaptive_sgd"):
+    for name in (
+        "k_async_sgd",
+        "k_batch_async_sgd",
+        "adasync_sgd",
+        "scheduled_sgd",
+        "delay_adaptive_sgd",
+        "parameter_server_sgd",
+    ):
         bounds = [
             algorithms.variant(name)
             .build(settings.oracle, num_workers=4, link=link)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -66,20 +67,22 @@ def run(
     mesh: Mesh | None = None,
     oracle_mesh: Mesh | None = None,
     implementation: Any = None,
+    parts: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Run:
     """Ten steps by one jitted function whose state is donated.
 
     Args:
-        variant: its name in the registry; it is built on its defaults.
+        variant: its name in the registry.
         dtype: of params and data.
         mesh: where everything is placed before the first step; None: the default device.
         oracle_mesh: over which the oracle spreads the workers; None: it does not.
         implementation: of the random keys; default `quick_keys()`.
+        parts: arguments of `build` of the variant's own; its defaults if None.
         **options: of `oracles.from_loss`.
     """
     oracle = oracles.from_loss(loss, batch_size=2, mesh=oracle_mesh, **options)
-    algorithm = algorithms.variant(variant).build(oracle, num_workers=NUM_WORKERS)
+    algorithm = algorithms.variant(variant).build(oracle, num_workers=NUM_WORKERS, **(parts or {}))
     key = jax.random.key(7, impl=quick_keys() if implementation is None else implementation)
     keys = [base.step_key(key, number) for number in range(NUM_STEPS)]
     state, data = algorithm.init(key, make_params(dtype)), make_data(dtype)

@@ -27,7 +27,7 @@ class Jobs(NamedTuple):
     """int32[n]. How many gradients each has begun."""
 
 
-def start(key: Array, clock: Clock, num_workers: int, *, message_seconds: float = 0.0) -> Jobs:
+def start(key: Array, clock: Clock, num_workers: int, *, message_seconds: float | Array = 0.0) -> Jobs:
     """All begin their first gradient.
 
     Args:
@@ -50,13 +50,14 @@ def first_done(times: Array, number: int) -> tuple[Array, Array]:
     """(int32[number], float32[]): places of the shortest of `times` float32[n], in their order, and the last of them.
 
     Of equal ones the first. Written as a CPU executes it fast: two reductions that become vector instructions, where
-    `argmin` is a loop, 20 times as slow at n = 10,000; and a barrier without which XLA sorts all to find a few.
+    `argmin` is a loop, 20 times as slow at n = 10,000; and barriers without which XLA sorts all to find a few. One
+    barrier for both results would end the process where a program is for several devices.
     """
     if number == 1:
         shortest = jnp.min(times)
         places = jnp.arange(times.shape[0], dtype=jnp.int32)
         return jnp.min(jnp.where(times > shortest, times.shape[0], places))[None], shortest
-    negative, first = lax.optimization_barrier(lax.top_k(-times, number))
+    negative, first = (lax.optimization_barrier(found) for found in lax.top_k(-times, number))
     return first.astype(jnp.int32), -negative[-1]
 
 
@@ -65,19 +66,19 @@ def wait(jobs: Jobs, seconds: Array) -> Jobs:
     return jobs._replace(remaining_times=jobs.remaining_times - seconds)
 
 
-def begin(key: Array, jobs: Jobs, clock: Clock, is_begun: Array, *, message_seconds: float = 0.0) -> Jobs:
+def begin(key: Array, jobs: Jobs, clock: Clock, is_begun: Array, *, message_seconds: float | Array = 0.0) -> Jobs:
     """Workers bool[n] begin a gradient; what they were at is forgotten."""
     workers = jnp.arange(is_begun.shape[0], dtype=jnp.int32)
     fresh = clock.draw(key, workers, jobs.numbers) + message_seconds
     return Jobs(jnp.where(is_begun, fresh, jobs.remaining_times), jobs.numbers + is_begun.astype(jnp.int32))
 
 
-def begin_some(key: Array, jobs: Jobs, clock: Clock, workers: Array, *, message_seconds: float = 0.0) -> Jobs:
+def begin_some(key: Array, jobs: Jobs, clock: Clock, workers: Array, *, message_seconds: float | Array = 0.0) -> Jobs:
     """Workers int32[k], all different, begin a gradient; k times are drawn."""
     fresh = clock.draw(key, workers, jobs.numbers[workers]) + message_seconds
     return Jobs(jobs.remaining_times.at[workers].set(fresh), jobs.numbers.at[workers].add(1))
 
 
-def begin_one(key: Array, jobs: Jobs, clock: Clock, worker: Array, *, message_seconds: float = 0.0) -> Jobs:
+def begin_one(key: Array, jobs: Jobs, clock: Clock, worker: Array, *, message_seconds: float | Array = 0.0) -> Jobs:
     """Worker int32[] begins a gradient; one time is drawn."""
     return begin_some(key, jobs, clock, worker[None], message_seconds=message_seconds)

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from elastic_jax import arguments, base, clocks, schedules, stacked
+from elastic_jax import arguments, base, clocks, links, schedules, stacked
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StepSize
 
 SGD_LIMIT: Mapping[str, Any] = {"num_workers": 1}
@@ -53,7 +53,13 @@ class State(NamedTuple):
 
 
 def init(
-    key: Array, params: Params, *, optimizer: optax.GradientTransformation, clock: clocks.Clock, num_workers: int
+    key: Array,
+    params: Params,
+    *,
+    optimizer: optax.GradientTransformation,
+    clock: clocks.Clock,
+    link: links.Link,
+    num_workers: int,
 ) -> State:
     """Every worker has read `params` [...] and starts to compute."""
     params = arguments.float_params("params", params)
@@ -63,7 +69,7 @@ def init(
         opt_state=optimizer.init(params),
         snapshots=stacked.broadcast(params, num_workers),
         read_steps=jnp.zeros(num_workers, jnp.int32),
-        jobs=schedules.start(key, clock, num_workers),
+        jobs=schedules.start(key, clock, num_workers, message_seconds=links.there_and_back(link, params)),
     )
 
 
@@ -75,6 +81,7 @@ def step(
     oracle: Oracle,
     optimizer: optax.GradientTransformation,
     clock: clocks.Clock,
+    link: links.Link,
 ) -> tuple[State, Info]:
     """One arrival: the equations of the module, in their order."""
     key_schedule, key_samples, _ = base.split_key(key)
@@ -89,6 +96,7 @@ def step(
     update, opt_state = optimizer.update(stacked.first(grads), state.opt_state, state.params)
 
     # apply: x = x + u, s^i = x, r = r - r^i and a fresh time for i
+    later, message_seconds = schedules.wait(state.jobs, elapsed), links.there_and_back(link, update)
     new_params = stacked.add(state.params, update)
     new_state = State(
         num_steps=state.num_steps + 1,
@@ -96,7 +104,7 @@ def step(
         opt_state=opt_state,
         snapshots=stacked.put_row(state.snapshots, workers[0], new_params),
         read_steps=stacked.put_row(state.read_steps, workers[0], state.num_steps + 1),
-        jobs=schedules.begin_one(key_schedule, schedules.wait(state.jobs, elapsed), clock, worker),
+        jobs=schedules.begin_one(key_schedule, later, clock, worker, message_seconds=message_seconds),
     )
     return new_state, base.info(
         workers=workers,
@@ -117,19 +125,27 @@ def global_params(state: State) -> Params:
 
 
 def consistency_bound(
-    constants: Constants, params: Params, *, step_size: StepSize | None, clock: clocks.Clock, num_workers: int
+    constants: Constants,
+    params: Params,
+    *,
+    step_size: StepSize | None,
+    clock: clocks.Clock,
+    link: links.Link,
+    num_workers: int,
 ) -> float | None:
     """E‖x_t - v_t‖² <= α² E[s²] M², s the staleness: s gradients are missing from the view.
 
     arXiv 2001.05918, Table 1 (single steps), with the second moment of the staleness that the clock implies where the
-    paper has its maximum τ. None where the clock knows no closed form, for an optimiser other than SGD with a constant
-    step size, or M unknown.
+    paper has its maximum τ. None where the clock knows no closed form, messages take time besides, for an optimiser
+    other than SGD with a constant step size, or M unknown.
     """
     del params
     staleness_second_moment = clock.staleness_second_moment(num_workers)
     if staleness_second_moment == 0:
         return 0.0
-    if staleness_second_moment is None or not isinstance(step_size, float) or constants.grad_second_moment is None:
+    if link.takes_time or staleness_second_moment is None:
+        return None
+    if not isinstance(step_size, float) or constants.grad_second_moment is None:
         return None
     return step_size**2 * staleness_second_moment * constants.grad_second_moment
 
@@ -141,6 +157,7 @@ def build(
     step_size: StepSize | None = None,
     optimizer: optax.GradientTransformation | None = None,
     clock: clocks.Clock | None = None,
+    link: links.Link | None = None,
 ) -> Algorithm:
     """Parameter-server SGD with n workers; one gradient, one step.
 
@@ -151,6 +168,7 @@ def build(
             applies one whole gradient: compare with a synchronous method at α / n, or by gradients.
         optimizer: an optax optimiser instead of plain SGD, at the server.
         clock: compute times, of `clocks`; default exponential with mean 1 second.
+        link: seconds of a message, of `links`: a gradient costs two, of all parameters there and back; default none.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and its range.
@@ -171,16 +189,17 @@ def build(
     """
     num_workers = arguments.integer("num_workers", num_workers, low=1)
     size, optimizer = base.make_optimizer(step_size, optimizer)
-    clock = clocks.check(clock, num_workers=num_workers)
+    clock, link = clocks.check(clock, num_workers=num_workers), links.check(link)
     return Algorithm(
-        init=partial(init, optimizer=optimizer, clock=clock, num_workers=num_workers),
+        init=partial(init, optimizer=optimizer, clock=clock, link=link, num_workers=num_workers),
         step=partial(
             step,
             oracle=base.check_oracle(oracle),
             optimizer=optimizer,
             clock=clock,
+            link=link,
         ),
         global_params=global_params,
-        consistency_bound=partial(consistency_bound, step_size=size, clock=clock, num_workers=num_workers),
+        consistency_bound=partial(consistency_bound, step_size=size, clock=clock, link=link, num_workers=num_workers),
         num_workers=num_workers,
     )

@@ -33,7 +33,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from elastic_jax import arguments, base, clocks, schedules, stacked, topologies
+from elastic_jax import arguments, base, clocks, links, schedules, stacked, topologies
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StepSize
 
 SGD_LIMIT = None
@@ -58,16 +58,23 @@ class State(NamedTuple):
 
 
 def init(
-    key: Array, params: Params, *, optimizer: optax.GradientTransformation, clock: clocks.Clock, num_workers: int
+    key: Array,
+    params: Params,
+    *,
+    optimizer: optax.GradientTransformation,
+    clock: clocks.Clock,
+    link: links.Link,
+    num_workers: int,
 ) -> State:
     """Every worker starts at `params` [...], and begins a gradient there."""
-    local_params = stacked.broadcast(arguments.float_params("params", params), num_workers)
+    params = arguments.float_params("params", params)
+    local_params = stacked.broadcast(params, num_workers)
     return State(
         num_steps=jnp.zeros((), jnp.int32),
         local_params=local_params,
         read_params=jax.tree.map(jnp.copy, local_params),
         read_steps=jnp.zeros(num_workers, jnp.int32),
-        jobs=schedules.start(key, clock, num_workers),
+        jobs=schedules.start(key, clock, num_workers, message_seconds=links.there_and_back(link, params)),
         opt_states=stacked.init_optimizers(optimizer, local_params),
     )
 
@@ -81,6 +88,7 @@ def step(
     optimizer: optax.GradientTransformation,
     topology: topologies.Topology,
     clock: clocks.Clock,
+    link: links.Link,
     num_workers: int,
 ) -> tuple[State, Info]:
     """One gradient, of the worker that finishes next, and its meeting: the equations of the module, in their order."""
@@ -103,13 +111,14 @@ def step(
 
     # apply: x^i = (x^i + x^j)/2 + u, x^j = (x^i + x^j)/2, r = r - r^i, and i begins anew
     own = stacked.add(mean, stacked.first(updates))
+    later, message_seconds = schedules.wait(state.jobs, elapsed), links.there_and_back(link, own)
     local_params = stacked.put_row(stacked.put_row(state.local_params, partner, mean), workers[0], own)
     new_state = State(
         num_steps=state.num_steps + 1,
         local_params=local_params,
         read_params=stacked.put_row(state.read_params, workers[0], own),
         read_steps=stacked.put_rows(state.read_steps, workers, state.num_steps[None] + 1),
-        jobs=schedules.begin_one(key_schedule, schedules.wait(state.jobs, elapsed), clock, worker),
+        jobs=schedules.begin_one(key_schedule, later, clock, worker, message_seconds=message_seconds),
         opt_states=stacked.put_rows(state.opt_states, workers, own_states),
     )
     return new_state, base.info(
@@ -145,6 +154,7 @@ def build(
     optimizer: optax.GradientTransformation | None = None,
     topology: topologies.Topology | Callable[[int], topologies.Topology] = topologies.complete,
     clock: clocks.Clock | None = None,
+    link: links.Link | None = None,
 ) -> Algorithm:
     """Asynchronous gossip SGD with n workers; one gradient, one step.
 
@@ -155,7 +165,9 @@ def build(
             default 0.1. A step moves x by α/n times one gradient.
         optimizer: an optax optimiser instead of plain SGD, one copy for each worker.
         topology: who is whose neighbour, a connected graph of `topologies`, or a function of n that makes it.
-        clock: compute times, of `clocks`; default exponential with mean 1.
+        clock: compute times, of `clocks`; default exponential with mean 1 second.
+        link: seconds of a message, of `links`: a meeting costs two, of all parameters, and the answer; default none.
+            The neighbour goes on computing meanwhile.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and its range.
@@ -178,15 +190,16 @@ def build(
     num_workers = arguments.integer("num_workers", num_workers, low=2)
     size, optimizer = base.make_optimizer(step_size, optimizer)
     topology = topologies.check(topology, num_workers=num_workers)
-    clock = clocks.check(clock, num_workers=num_workers)
+    clock, link = clocks.check(clock, num_workers=num_workers), links.check(link)
     return Algorithm(
-        init=partial(init, optimizer=optimizer, clock=clock, num_workers=num_workers),
+        init=partial(init, optimizer=optimizer, clock=clock, link=link, num_workers=num_workers),
         step=partial(
             step,
             oracle=base.check_oracle(oracle),
             optimizer=optimizer,
             topology=topology,
             clock=clock,
+            link=link,
             num_workers=num_workers,
         ),
         global_params=global_params,

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from elastic_jax import arguments, base, clocks, schedules, stacked
+from elastic_jax import arguments, base, clocks, links, schedules, stacked
 from elastic_jax.base import Algorithm, Constants, Info, Oracle, Params, PyTree, Stacked, StepSize
 
 SGD_LIMIT = None
@@ -55,18 +55,26 @@ class State(NamedTuple):
 
 
 def init(
-    key: Array, params: Params, *, optimizer: optax.GradientTransformation, clock: clocks.Clock, num_workers: int
+    key: Array,
+    params: Params,
+    *,
+    optimizer: optax.GradientTransformation,
+    period: int,
+    clock: clocks.Clock,
+    link: links.Link,
+    num_workers: int,
 ) -> State:
     """Workers and anchor start at `params` [...]."""
     params = arguments.float_params("params", params)
     local_params = stacked.broadcast(params, num_workers)
+    meeting_seconds = links.there_and_back(link, params) if period == 1 else 0.0
     return State(
         num_steps=jnp.zeros((), jnp.int32),
         anchor_params=params,
         local_params=local_params,
         num_local_steps=jnp.zeros(num_workers, jnp.int32),
         meeting_steps=jnp.zeros(num_workers, jnp.int32),
-        jobs=schedules.start(key, clock, num_workers),
+        jobs=schedules.start(key, clock, num_workers, message_seconds=meeting_seconds),
         opt_states=stacked.init_optimizers(optimizer, local_params),
     )
 
@@ -81,6 +89,7 @@ def step(
     elasticity: float,
     period: int,
     clock: clocks.Clock,
+    link: links.Link,
     num_workers: int,
 ) -> tuple[State, Info]:
     """One step of the worker that finishes next: the equations of the module, in their order."""
@@ -105,13 +114,16 @@ def step(
     # apply: x^i = x^i - e + u, z = z + e, r = r - r^i and a fresh time for i
     moved = stacked.add(stacked.subtract(own, force), stacked.first(updates))
     met = stacked.take_rows(state.meeting_steps, workers)
+    is_due_next = (num_own_steps[0] + 1) % period == 0
+    meeting_seconds = jnp.where(is_due_next, links.there_and_back(link, own), 0.0)
+    later = schedules.wait(state.jobs, elapsed)
     new_state = State(
         num_steps=state.num_steps + 1,
         anchor_params=stacked.add(state.anchor_params, force),
         local_params=stacked.put_row(state.local_params, workers[0], moved),
         num_local_steps=stacked.put_rows(state.num_local_steps, workers, num_own_steps),
         meeting_steps=stacked.put_rows(state.meeting_steps, workers, jnp.where(is_due, state.num_steps + 1, met)),
-        jobs=schedules.begin_one(key_schedule, schedules.wait(state.jobs, elapsed), clock, worker),
+        jobs=schedules.begin_one(key_schedule, later, clock, worker, message_seconds=meeting_seconds),
         opt_states=stacked.put_rows(state.opt_states, workers, own_states),
     )
     return new_state, base.info(
@@ -149,6 +161,7 @@ def build(
     elasticity: float | None = None,
     period: int = 4,
     clock: clocks.Clock | None = None,
+    link: links.Link | None = None,
 ) -> Algorithm:
     """Asynchronous elastic averaging SGD with n workers and an anchor; one gradient, one step.
 
@@ -160,7 +173,8 @@ def build(
         optimizer: an optax optimiser instead of plain SGD, one copy for each worker.
         elasticity: a in (0, 1); default 0.9/n, as the source has it.
         period: H >= 1, steps of a worker between its meetings with the anchor; the first is in its step H.
-        clock: compute times, of `clocks`; default exponential with mean 1.
+        clock: compute times, of `clocks`; default exponential with mean 1 second.
+        link: seconds of a message, of `links`: a meeting costs two, of all parameters there and back; default none.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and its range.
@@ -187,9 +201,9 @@ def build(
     given = 0.9 / num_workers if elasticity is None else elasticity
     elasticity = arguments.real("elasticity", given, above=0.0, below=1.0)
     period = arguments.integer("period", period, low=1)
-    clock = clocks.check(clock, num_workers=num_workers)
+    clock, link = clocks.check(clock, num_workers=num_workers), links.check(link)
     return Algorithm(
-        init=partial(init, optimizer=optimizer, clock=clock, num_workers=num_workers),
+        init=partial(init, optimizer=optimizer, period=period, clock=clock, link=link, num_workers=num_workers),
         step=partial(
             step,
             oracle=base.check_oracle(oracle),
@@ -197,6 +211,7 @@ def build(
             elasticity=elasticity,
             period=period,
             clock=clock,
+            link=link,
             num_workers=num_workers,
         ),
         global_params=global_params,
