@@ -3,7 +3,8 @@
 One set of parameters has shape [...]; stacked ones have shape [n, ...], the worker axis first. The only ways
 across are `broadcast` (one to many), `weighted_sum` and `worker_mean` (many to one), `take_rows` and `put_rows`
 (some of many). Each is written in the form that XLA executes in place and at memory speed: a sum over workers
-is a matrix-vector product, never a reduction over the leading axis; rows are read by slices and written in a loop.
+is a matrix-vector product, never a reduction over the leading axis; rows are read by one gather, which devices answer
+with the rows that they have and no others, and written in a loop.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def take_rows(rows: PyTree, indices: Array | None) -> PyTree:
     """rows[indices]: [r, ...] and int32[k] -> [k, ...]. A row out of range is NaN, never a neighbour; None is all."""
     if indices is None:
         return rows
-    return jax.tree.map(lambda leaf: jnp.stack([_take(leaf, index) for index in indices]), rows)
+    return jax.tree.map(lambda leaf: _take(leaf, indices), rows)
 
 
 def take_row(rows: PyTree, index: Array) -> PyTree:
@@ -248,11 +249,10 @@ def num_bytes(tree: PyTree) -> int:
     return sum(of_leaf(leaf) for leaf in jax.tree.leaves(tree))
 
 
-def _take(leaf: Array, index: Array) -> Array:
-    row = lax.dynamic_index_in_dim(leaf, index, 0, keepdims=False)
-    is_inside = (index >= 0) & (index < leaf.shape[0])
+def _take(leaf: Array, indices: Array) -> Array:
     outside = jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else 0
-    return jnp.where(is_inside, row, jnp.asarray(outside, leaf.dtype))
+    places = jnp.where(indices < 0, leaf.shape[0], indices)  # negative ones would count from the end
+    return leaf.at[places].get(mode="fill", fill_value=outside)
 
 
 def _total(parts: list[Array]) -> Array:

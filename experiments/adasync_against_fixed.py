@@ -67,11 +67,11 @@ class Config:
     waiting: tuple[str, ...] = tuple(WAITING)
     window: float = 60.0
     """Simulated seconds between two looks at the loss."""
-    horizon: float = 5_000.0
+    horizon: float = 30_000.0
     """Simulated seconds."""
     first: float = 20.0
     """The first measurement after the start, simulated seconds."""
-    num_times: int = 40
+    num_times: int = 45
     """Measurements, evenly in the logarithm."""
     num_seeds: int = 5
     seed: int = 0

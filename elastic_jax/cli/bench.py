@@ -73,17 +73,26 @@ class Bench:
         ]
         labels = [(label, count) for label in relaxed.CASES for count in counts] if self.relaxed else []
         console, failures = page(), list[Failure]()
-        measure_rates = partial(rates.all_rates, rounds)
-        measured_rates = _kept("mechanisms", [()] if self.rates else [], measure_rates, console, failures)
-        rows = _kept("timing", cases, partial(grid.measure, num_rounds=rounds), console, failures)
-        rows += _kept("relaxations", labels, partial(relaxed.measure, num_rounds=rounds), console, failures)
-        flat_rates = [rate for found in measured_rates for rate in found]
+        flat_rates, rows = list[rates.Rate](), list[grid.Row]()
+
+        def keep(kind: list[Any], found: Sequence[Any]) -> None:
+            kind.extend(found)
+            if self.markdown is not None:  # at once: a compiler that aborts takes the process with it
+                self.markdown.write_text(_markdown(rows, flat_rates), encoding="utf-8")
+
+        def row(measure: Callable[..., grid.Row], *case: Any) -> None:
+            keep(rows, [measure(*case, num_rounds=rounds)])
+
+        def measure_rates() -> None:
+            keep(flat_rates, rates.all_rates(rounds))
+
+        _each("mechanisms", [()] if self.rates else [], measure_rates, console, failures)
+        _each("timing", cases, partial(row, grid.measure), console, failures)
+        _each("relaxations", labels, partial(row, relaxed.measure), console, failures)
         for table in (_grid_table(rows), _rates_table(flat_rates)):
             console.print(table)
         for failure in failures:
             console.print(f"not measured: {failure.case}: {failure.error}", style="red", markup=False)
-        if self.markdown is not None:
-            self.markdown.write_text(_markdown(rows, flat_rates), encoding="utf-8")
         is_missed = any(row.limit is not None and row.ratio > row.limit for row in rows)
         is_missed = is_missed or any(not rate.is_met for rate in flat_rates)
         record = {
@@ -106,27 +115,25 @@ class Bench:
         return sorted({1, jax.device_count()})
 
 
-def _kept(
+def _each(
     description: str,
     cases: Sequence[tuple[Any, ...]],
-    measure: Callable[..., Any],
+    measure: Callable[..., None],
     console: Console,
     failures: list[Failure],
-) -> list[Any]:
-    """What `measure` returns for each case. One that fails, or all after an interruption, end up in `failures`."""
-    measured: list[Any] = []
+) -> None:
+    """Each case is measured. One that fails, or all after an interruption, end up in `failures`."""
     for number, case in enumerate(track(cases, description, console=console)):
         if failures and failures[-1].error == INTERRUPTED:
             break
         what = ", ".join(map(str, case)) or description
         try:
-            measured.append(measure(*case))
+            measure(*case)
         except KeyboardInterrupt:
             failures.append(Failure(f"{what}, and {len(cases) - number - 1} more", INTERRUPTED))
             break
         except Exception as error:  # an hour of measurements must survive the one that fails
             failures.append(Failure(what, f"{type(error).__name__}: {error}"))
-    return measured
 
 
 INTERRUPTED = "interrupted"

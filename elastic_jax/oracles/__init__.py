@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
-from jax import Array
-from jax.sharding import Mesh, PartitionSpec
+from jax import Array, lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from elastic_jax import arguments, devices, stacked
 from elastic_jax.base import Oracle, Params, PyTree
@@ -240,7 +240,7 @@ def _evaluate(
     evaluate = partial(strategies.evaluate, value_and_grad, strategy=strategy, chunk=chunk, is_spread=num_devices > 1)
     if num_devices == 1:
         return evaluate((views, *draw(keys, data, workers)))
-    if strategy == "pmap":
+    if mesh is None:  # strategy "pmap", which chooses its devices itself
         return strategies.pmap(evaluate, (views, *draw(keys, data, workers)), num_devices)
     own = PartitionSpec(devices.AXIS)
     # without vma, since a scan in the user's loss that starts from a constant would be a type error
@@ -248,6 +248,8 @@ def _evaluate(
     if batches.count_workers(data) in (None, k):
         # all workers are active: a device's workers are the rows of its part of the data, so it draws from these alone
         return spread(lambda keys, views, data: evaluate((views, *draw(keys, data, None))))(keys, views, data)
+    # so few numbers are best known everywhere: each leaf of the views would ask for them
+    workers = lax.with_sharding_constraint(workers, NamedSharding(mesh, PartitionSpec()))
     return spread(evaluate)((views, *draw(keys, data, workers)))
 
 
