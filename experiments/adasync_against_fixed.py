@@ -7,12 +7,14 @@ window. "The lower envelope" is meant literally: at each time AdaSync is compare
 
 A perceptron on CIFAR-10, whose loss can come near 0, as the rule assumes; plain SGD, one step size for all.
 
-Answer (size small): not at all times, but in the end, where K has grown. It has by then in four of six cases, from 1 to
-2, when the loss is 2.4 times lower than at first (Pareto: 2.5), and there AdaSync ends at 0.77 [0.67, 0.89] to 0.84
-[0.71, 1.00] of the loss of the best fixed K, after having been no better than K = 1 for most of the run. Where many
-gradients in an update cost little time (K-sync with shifted or Pareto times) K = 4 is the best from early on, the loss
-does not fall enough with K = 1 to make K grow, and AdaSync ends 1.23 [1.16, 1.31] and 1.24 [1.22, 1.27] times as high:
-the rule says how K grows from a K_0 that is right, and cannot tell that K_0 = 1 is not.
+Answer (size small): no, but it goes far below that. At the start it is K = 1, and at its worst time before K grows 1.13
+to 1.34 times the best fixed K, if another K is better there. K becomes 2 when the loss is 2.4 times lower than at first
+(Pareto: 2.5), and 4 to 6 in the end. In four of six cases AdaSync is then lower than every fixed K, down to 0.27 to
+0.34 of the best, and 0.85 [0.79, 0.91] to 0.90 [0.88, 0.92] of it in the mean of logarithms over all times. Where few
+gradients in an update save little time (K-sync with shifted or Pareto times) K = 4 is the best from early on, and
+AdaSync is 1.08 [1.07, 1.09] and 1.12 [1.10, 1.13] times as high: the rule says how K grows from a K_0 that is right,
+and cannot tell that K_0 = 1 is not. And with exponential times K = 2 overtakes it at the very end, 3.3 [0.5, 20] and
+3.5 [2.3, 5.2]: with a loss of 0.03 gradients have hardly any noise left, of which the rule takes no note.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ CLOCKS: Mapping[str, clocks.Clock] = {
 TITLES = {"exponential": "exp(1)", "shifted": "1 + exp(1)", "Pareto": "Pareto(2)"}
 WAITING = {"k_sync": "K-sync", "k_async": "K-async"}
 NEAR = 0.05
-"""By which share of the loss AdaSync may be above the best fixed K and still be called as good, beyond the band."""
+"""By which share of the loss AdaSync may be above the best fixed K, in the mean, and still be called as good."""
 
 
 @dataclass(frozen=True)
@@ -213,9 +215,9 @@ def claims_of(panel: Panel, config: Config) -> list[Claim]:
     found = [
         Claim.of_band(
             f"{panel.name}: loss of AdaSync / best fixed K, at the worst time",
-            f"<= {1 + NEAR:g} within the simultaneous band",
+            f"<= {1 + NEAR:g}",
             [end[worst] for end in band],
-            holds=np.all(band.low <= 1 + NEAR),
+            holds=np.all(band.middle <= 1 + NEAR),
         )
     ]
     level = bands.simultaneous(len(panel.fixed))
@@ -231,7 +233,7 @@ def claims_of(panel: Panel, config: Config) -> list[Claim]:
     )
     end = _exp(bands.of_mean(above_best(panel)[:, -1]))
     text = f"{panel.name}: loss of AdaSync / best fixed K, in the end"
-    found.append(Claim.of_band(text, f"<= {1 + NEAR:g} at the lower end", end, holds=end.low <= 1 + NEAR))
+    found.append(Claim.of_band(text, f"<= {1 + NEAR:g}", end, holds=end.middle <= 1 + NEAR))
     last = bands.of_mean(panel.adasync.awaited[:, -1])
     found.append(Claim.of_band(f"{panel.name}: K in the end", "> 1 at the lower end", last, holds=last.low > 1))
     return found
