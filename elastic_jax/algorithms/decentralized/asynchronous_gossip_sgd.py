@@ -166,8 +166,8 @@ def build(
         optimizer: an optax optimiser instead of plain SGD, one copy for each worker.
         topology: who is whose neighbour, a connected graph of `topologies`, or a function of n that makes it.
         clock: compute times, of `clocks`; default exponential with mean 1 second.
-        link: seconds of a message, of `links`: a meeting costs two, of all parameters, and the answer; default none.
-            The neighbour goes on computing meanwhile.
+        link: seconds of a message, of `links`: a meeting costs two, of all parameters there and back; default none. The
+            neighbour goes on computing meanwhile.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and its range.
