@@ -33,8 +33,10 @@ def mesh() -> Mesh:
     return devices.make_mesh(4)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("variant", trajectories.VARIANTS)
+@pytest.mark.parametrize(
+    ("variant", "dtype"),
+    [(variant, "float64") for variant in trajectories.VARIANTS] + [(first, "float32") for first in FIRST_OF_FAMILIES],
+)
 def test_a_mesh_gives_the_trajectory_of_one_device_by_one_compilation(variant, dtype, mesh):
     """Law 8: state, data and oracle sharded over 4 devices, or all on one."""
     sharded = trajectories.run(variant, dtype, mesh=mesh, oracle_mesh=mesh)

@@ -126,6 +126,7 @@ def test_the_registry_variants_are_all_tried(checks):
     assert settings["synchronous_sgd"].verdict == "holds"
 
 
+@pytest.mark.proofs
 @pytest.mark.parametrize("id", ["EC:X2", "EC:X3", "EC:T2.1", "EC:T2.2", "EC:T2.3", "EC:T2.4"])
 def test_a_step_size_above_every_cap_skips_the_whole_theorem(id):
     """With α = 10 / L the guard skips each form in each setting: nothing passes, nothing is violated."""

@@ -41,6 +41,7 @@ def test_every_setting_with_a_bound_has_an_instance_or_a_reason():
     }
 
 
+@pytest.mark.proofs
 def test_every_instance_is_run_again_to_the_ratio_that_was_found():
     """The file is all that is needed, and no bound is exceeded."""
     for path in FILES:
