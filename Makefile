@@ -26,7 +26,7 @@ demo: install  ## the main job: train a CNN on real digits with each family of m
 test: install  ## all tests that need no download
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m 'not realdata and not slow and not proofs' $(ARGS)
 
-test-slow: install  ## tests that kill processes and wait for them
+test-slow: install  ## tests that kill processes and wait for them, and law 8 in float32
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m 'slow and not realdata' $(ARGS)
 
 test-proofs: install  ## every statement of the theory in all its settings, and every bug that is planted for it

@@ -21,6 +21,7 @@ from elastic_jax.algorithms import gossip_sgd
 from elastic_jax.base import Stacked, StackedSlots
 
 FIRST_OF_FAMILIES = [next(iter(members)) for members in algorithms.families().values() if members]
+OTHERS = [name for name in trajectories.VARIANTS if name not in FIRST_OF_FAMILIES]
 WAITING = [
     name
     for name, module in algorithms.variants().items()
@@ -35,7 +36,11 @@ def mesh() -> Mesh:
 
 @pytest.mark.parametrize(
     ("variant", "dtype"),
-    [(variant, "float64") for variant in trajectories.VARIANTS] + [(first, "float32") for first in FIRST_OF_FAMILIES],
+    [
+        *((variant, "float64") for variant in trajectories.VARIANTS),
+        *((first, "float32") for first in FIRST_OF_FAMILIES),
+        *(pytest.param(other, "float32", marks=pytest.mark.slow) for other in OTHERS),
+    ],
 )
 def test_a_mesh_gives_the_trajectory_of_one_device_by_one_compilation(variant, dtype, mesh):
     """Law 8: state, data and oracle sharded over 4 devices, or all on one."""

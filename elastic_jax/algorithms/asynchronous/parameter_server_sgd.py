@@ -6,7 +6,7 @@
     u_t     = -α g_t                            `updates`
     x_{t+1} = x_t + u_t                         the global step, one gradient and no 1/n
     s_{t+1}^{i_t} = x_{t+1}                     the worker reads again; the others keep what they have
-    r_{t+1}^i = r_t^i - r_t^{i_t}, and a fresh time of the clock for i_t
+    r_{t+1}^i = r_t^i - r_t^{i_t}, and for i_t a fresh time of the clock and that of its messages
 
 View: the parameters at the worker's previous arrival; meanwhile the other workers have moved x.
 Global parameters: x_t is stored at the server.

@@ -7,7 +7,8 @@
     j_t       uniform over the neighbours of i_t
     x_{t+1}^{i_t} = (x_t^{i_t} + x_t^{j_t})/2 + u_t
     x_{t+1}^{j_t} = (x_t^{i_t} + x_t^{j_t})/2   the others keep what they have
-    r_{t+1}^i = r_t^i - r_t^{i_t}, and a fresh time of the clock for i_t, which begins anew at x_{t+1}^{i_t}
+    r_{t+1}^i = r_t^i - r_t^{i_t}, and for i_t a fresh time of the clock and that of its messages;
+                it begins anew at x_{t+1}^{i_t}
 
 View: a copy of the worker's own parameters, which neighbours may have averaged with theirs since. Staleness is how long
 ago it was made.

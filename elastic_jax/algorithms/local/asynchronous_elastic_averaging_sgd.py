@@ -7,7 +7,7 @@
     u_t       = -α g_t                          `updates`
     x_{t+1}^{i_t} = x_t^{i_t} - e_t + u_t       the others keep what they have
     z_{t+1}   = z_t + e_t                       the anchor
-    r_{t+1}^i = r_t^i - r_t^{i_t}, and a fresh time of the clock for i_t
+    r_{t+1}^i = r_t^i - r_t^{i_t}, and for i_t a fresh time of the clock and, if a meeting is due, of its messages
 
 View: the local parameters of the worker, before it meets the anchor. Staleness is how long ago it last did.
 Global parameters: x_t = (z_t + Σ_i x_t^i)/(n + 1), the mean of workers and anchor, a virtual iterate: a meeting moves
